@@ -1,0 +1,1 @@
+"""How each paper trains a model: init, loss, predict."""

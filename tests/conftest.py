@@ -1,0 +1,26 @@
+"""What every test runs under: 8 fake CPU devices, strict dtypes, warnings as errors."""
+
+import os
+import pathlib
+import warnings
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def shared() -> pathlib.Path:
+    """The folder of real clips and golden outputs beside the project, or a skip."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED}: the real clips and golden outputs are not on this machine")
+    return SHARED
