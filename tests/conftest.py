@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import warnings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

@@ -1,0 +1,102 @@
+"""What the experiments share: the sections of a config with every field they may set."""
+
+from __future__ import annotations
+
+import ml_collections
+
+from darkjax.errors import UserError
+
+KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+
+
+def base() -> ml_collections.ConfigDict:
+    """The top level. Stages are added by the experiment."""
+    c = ml_collections.ConfigDict()
+    c.seed = 0
+    c.dtype = "auto"  # float32 on the CPU, bfloat16 elsewhere
+    c.bn_group = 0  # examples normalised together by batch norm; 0 = the whole batch
+    c.mesh = (-1, 1)  # devices along ("data", "model")
+    c.sharding = ()  # ((regex of a parameter's path, (axis or None, ...)), ...)
+    c.log_every = 10
+    c.eval_batch_size = 32
+    c.report_clips = 12
+    c.stages = ()
+    c.data = data()
+    return c
+
+
+def data() -> ml_collections.ConfigDict:
+    """Which records, which clips of them, and what is seen of a clip."""
+    c = ml_collections.ConfigDict()
+    c.dir = ""  # a folder written by darkjax.data.convert
+    c.num_classes = 0  # checked against the card; 0 takes the card's
+    c.split = "official"  # or "fold": leave the groups of one fold out of train_split
+    c.train_split = "train"
+    c.eval_split = "test"
+    c.fold = 1
+    c.read = "mmap"  # "pread" on network file systems
+    c.check_crc = False
+    c.num_threads = 2
+    c.workers = 0
+    c.frames = 30
+    c.stride = 1
+    c.sampling = "dense"  # or "segments"
+    c.size = (224, 224)
+    c.crop = "resized"  # "random", "resized", "centre"
+    c.scale = (0.7, 1.0)  # share of the largest window, for "resized"
+    c.flip = False  # mirrored on the device instead: augment.flip
+    c.channels = 3
+    c.views_clips = 1
+    c.views_crops = 1
+    c.synthetic = None  # options of the rendered dataset, drawn into dir when absent
+    return c
+
+
+def synthetic(**options: object) -> ml_collections.ConfigDict:
+    """Options of the rendered dataset (`darkjax.data.rendered.Synthetic`)."""
+    return ml_collections.ConfigDict(options)
+
+
+def optim(lr: float, weight_decay: float = 0.01) -> ml_collections.ConfigDict:
+    """AdamW with a cosine schedule."""
+    c = ml_collections.ConfigDict()
+    c.name = "adamw"
+    c.lr = lr
+    c.schedule = "cosine"
+    c.warmup_steps = 0
+    c.final = 0.0
+    c.betas = (0.9, 0.999)
+    c.momentum = 0.9
+    c.weight_decay = weight_decay
+    c.decay_exclude = ()
+    c.lr_scale = ()
+    c.clip = 0.0
+    return c
+
+
+def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collections.ConfigDict:
+    """What every stage has, whatever its method."""
+    c = ml_collections.ConfigDict()
+    c.method = method
+    c.epochs = epochs
+    c.steps = 0  # when set, instead of epochs
+    c.batch_size = batch_size
+    c.accumulate = 1
+    c.optim = optim(lr)
+    c.ema = 0.0
+    c.freeze = ()  # regular expressions of parameter paths that are not trained
+    c.init_from = ()  # ((stage or folder of checkpoints, regex, replacement), ...)
+    c.keep_best = "top-1"
+    c.eval_every = 1  # epochs
+    c.save_every = 0  # steps; 0 = once an epoch
+    c.label_smoothing = 0.0
+    return c
+
+
+def variants(arg: str, known: dict[str, object]) -> list[str]:
+    """The comma-separated words after the colon of `--config=file.py:words`, checked."""
+    words = [w for w in arg.split(",") if w]
+    for word in words:
+        if word not in known:
+            raise UserError(f"config argument {word!r} is not one of {', '.join(known)}")
+    return words

@@ -1,0 +1,105 @@
+"""The card of a converted dataset: one JSON file that says everything about it.
+
+```
+format      2-digit version of this layout
+name        of the dataset                classes   names in label order
+splits      {split: {clips, frames, shards: [{file, records, bytes, sha256}], per_class}}
+decode      the settings of the conversion: short_side, max_frames, encoding, jpeg_quality, channels
+clips       one row per clip of the catalogue; the row number is a record's `clip`
+bad         [{clip, path, reason}]: listed, and in no shard
+```
+
+A bad clip keeps its row (with `shard` -1 and no frames), so that a row number never depends on
+what could be decoded.
+"""
+
+import collections
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from darkjax.errors import UserError
+
+FORMAT = 1
+NAME = "card.json"
+
+
+def shard_name(name: str, split: str, number: int, count: int) -> str:
+    """File name of shard `number` of `count`, as TFRecord users know it."""
+    return f"{name}-{split}-{number:05d}-of-{count:05d}.tfrecord"
+
+
+def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """The card of a dataset folder.
+
+    Raises:
+      UserError: there is none (the conversion did not finish), or it is of another format.
+    """
+    path = pathlib.Path(directory) / NAME
+    if not path.is_file():
+        raise UserError(
+            f"expected a converted dataset with {NAME} in {directory}; found none: convert it with "
+            "`python -m darkjax.data.convert`, or run the same command again if it was stopped"
+        )
+    try:
+        card = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"expected JSON in {path}: {error}: convert the dataset again") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        found = card.get("format") if isinstance(card, dict) else type(card).__name__
+        raise UserError(f"expected card format {FORMAT}, found {found} in {path}: convert again")
+    return card
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write JSON through a temporary name."""
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        part.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def digest(card: Mapping[str, Any]) -> str:
+    """A sha256 that changes when the data does, for the checkpoint.
+
+    It covers the classes, the decode settings and every clip row (with the source file's own
+    sha256), but not how the clips are spread over shards: that changes no batch.
+    """
+    rows = [{k: v for k, v in row.items() if k != "shard"} for row in card["clips"]]
+    content = [card["format"], card["classes"], card["decode"], rows]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def build(
+    name: str,
+    classes: Sequence[str],
+    decode: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    bad: Sequence[Mapping[str, Any]],
+    shards: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """The card from what every shard reported; `rows` in the order of the catalogue."""
+    splits = {}
+    for split in shards:
+        good = [row for row in rows if row["split"] == split and row["shard"] >= 0]
+        per_class = collections.Counter(row["label"] for row in good)
+        splits[split] = {
+            "clips": len(good),
+            "frames": sum(row["frames"] for row in good),
+            "per_class": [per_class[label] for label in range(len(classes))],
+            "shards": list(shards[split]),
+        }
+    return {
+        "format": FORMAT,
+        "name": name,
+        "classes": list(classes),
+        "splits": splits,
+        "decode": dict(decode),
+        "clips": list(rows),
+        "bad": list(bad),
+    }

@@ -1,0 +1,87 @@
+"""The datasets the project knows, by name.
+
+A dataset is a small object with `name`, `class_names(root)`, `clips(root)` and
+`load(clip, root)`. Class names live here and nowhere else. A new dataset is a new class in
+`layouts.py` and one line in `DATASETS`.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+from typing import Any, Protocol
+
+from darkjax.data.clip import Clip, deal_folds
+from darkjax.data.decode import Video
+from darkjax.data.layouts import AridEE6222, Folder
+from darkjax.data.rendered import Synthetic
+from darkjax.errors import UserError
+
+__all__ = ["ARID11", "DATASETS", "INFAR12", "Clip", "Dataset", "deal_folds", "get_dataset"]
+
+# ARID, Xu et al., arXiv:2006.03876, section 3: the eleven classes.
+ARID11 = (
+    "Drink", "Jump", "Pick", "Pour", "Push", "Run", "Sit", "Stand", "Turn", "Walk", "Wave",
+)  # fmt: skip
+# InfAR, Gao et al., Neurocomputing 212 (2016): the twelve classes, as its folders spell them.
+INFAR12 = (
+    "fight", "handclapping", "handshake", "hug", "jog", "jump",
+    "punch", "push", "skip", "walk", "wave1", "wave2",
+)  # fmt: skip
+
+
+class Dataset(Protocol):
+    """What the conversion needs to know of a dataset."""
+
+    name: str
+
+    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """Class names; a label is an index into them."""
+        ...
+
+    def clips(self, root: pathlib.Path | None) -> list[Clip]:
+        """Every clip of every split, in a fixed order."""
+        ...
+
+    def load(
+        self,
+        clip: Clip,
+        root: pathlib.Path | None,
+        *,
+        short_side: int | None = None,
+        max_frames: int | None = None,
+    ) -> Video:
+        """The frames of one clip; UserError says what is wrong with a bad file."""
+        ...
+
+
+DATASETS: dict[str, type] = {
+    "arid_ee6222": AridEE6222,
+    "folder": Folder,
+    "synthetic": Synthetic,
+}
+
+
+def get_dataset(name: str, **options: Any) -> Dataset:
+    """The dataset called `name`, with its options (fields of its class).
+
+    Raises:
+      UserError: no dataset or no option of that name; the nearest name is suggested.
+    """
+    if name not in DATASETS:
+        raise UserError(
+            f"expected a dataset out of {', '.join(sorted(DATASETS))}; found {name!r}"
+            f"{_nearest(name, DATASETS)}"
+        )
+    known = {f.name for f in dataclasses.fields(DATASETS[name])} - {"name"}
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"dataset {name!r} has no option {option!r}{_nearest(option, known)}; "
+                f"it has {', '.join(sorted(known)) or 'none'}"
+            )
+    return DATASETS[name](**options)
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,125 @@
+"""The small index beside each shard: where every clip's frames are.
+
+`NAME.tfrecord` has `NAME.idx.npy`, a structured array with one row per record. With it a clip is
+read without walking or parsing the shard. It is only a cache: when it is missing or does not
+fit the shard it is built again from the shard itself.
+"""
+
+import logging
+import mmap
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from darkjax.data import example, tfrecord
+from darkjax.errors import UserError
+
+ROW = np.dtype(
+    [
+        ("offset", "<i8"),  # of the record's data in the shard, bytes
+        ("length", "<i8"),  # of the record's data
+        ("begin", "<i8"),  # where the frame bytes begin in the shard
+        ("end", "<i8"),  # and where they end
+        ("frames", "<i4"),
+        ("height", "<i4"),
+        ("width", "<i4"),
+        ("channels", "<i4"),
+        ("label", "<i4"),
+        ("clip", "<i4"),  # row in the card
+    ]
+)
+log = logging.getLogger(__name__)
+
+
+def index_path(shard: pathlib.Path) -> pathlib.Path:
+    """Where the index of a shard is."""
+    return shard.with_suffix(".idx.npy")
+
+
+def row(data: bytes | memoryview, offset: int) -> tuple[int, ...]:
+    """The index row (see `ROW`) of a record whose data is at `offset` in its shard."""
+    fields, begin, end = example.split(data)
+    place = (offset, len(data), offset + begin, offset + end)
+    return (*place, *fields.shape, fields.label, fields.clip)
+
+
+def write(shard: pathlib.Path, rows: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Write the index of a shard, through a temporary name; returns it (dtype `ROW`)."""
+    index = np.array(list(rows), ROW)
+    path = index_path(shard)
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            np.save(file, index)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return index
+
+
+def build(shard: pathlib.Path) -> list[tuple[int, ...]]:
+    """Index rows from the shard itself: seeks from header to header, touches no frame.
+
+    Raises:
+      UserError: the shard is truncated, or a record is not a clip.
+    """
+    if shard.stat().st_size == 0:
+        return []
+    rows = []
+    with (
+        shard.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
+        for offset, length in tfrecord.scan(view, str(shard)):
+            try:
+                with view[offset : offset + length] as data:
+                    rows.append(row(data, offset))
+            except UserError as error:
+                raise UserError(
+                    f"{error}: {shard}, record {len(rows)}, byte {offset}: {tfrecord.CONVERT_AGAIN}"
+                ) from error
+    return rows
+
+
+def load(shard: pathlib.Path) -> np.ndarray:
+    """The index of a shard (dtype `ROW`), built again when it is missing or stale.
+
+    An index is stale when its last record does not end where the shard ends. A rebuilt index is
+    written beside the shard where the folder allows it, with one line in the log.
+
+    Raises:
+      UserError: the shard is missing or truncated.
+    """
+    if not shard.is_file():
+        raise UserError(f"expected the shard {shard}; it is missing: convert the dataset again")
+    path = index_path(shard)
+    index = _read(path)
+    if index is not None and _end(index) == shard.stat().st_size:
+        return index
+    rows = build(shard)
+    what = "missing" if index is None else "stale"
+    try:
+        index = write(shard, rows)
+        log.warning("index %s was %s: built again from the shard", path, what)
+    except OSError as error:
+        index = np.array(rows, ROW)
+        log.warning("index %s is %s; built in memory (not written: %s)", path, what, error)
+    return index
+
+
+def _read(path: pathlib.Path) -> np.ndarray | None:
+    try:
+        index = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return index if index.dtype == ROW and index.ndim == 1 else None
+
+
+def _end(index: np.ndarray) -> int:
+    """Size of the shard that an index describes, in bytes."""
+    if not len(index):
+        return 0
+    return int(index[-1]["offset"] + index[-1]["length"]) + tfrecord.FOOTER_BYTES

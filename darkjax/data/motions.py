@@ -1,0 +1,339 @@
+"""How each action moves a figure: one function per action, from time to poses and props.
+
+Times are seconds, lengths standing heights, angles radians. Every function takes the frame
+times ``t`` [T], and a generator for its speed, phase, amplitude and handedness.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from darkjax.data.figure import HIP, Pose
+
+Vec = np.ndarray
+Rng = np.random.Generator
+
+
+@dataclasses.dataclass
+class Prop:
+    """A thing in the scene: held by a hand of figure 0 (``hand`` 0 or 1) or standing free."""
+
+    kind: str  # cup, jug, box, chair, stool
+    hand: int | None = None
+    at: Vec | None = None  # [T, 3] or [3] in the world, before the scene is turned
+    tilt: Vec | None = None  # [T] from the vertical
+    yaw: float = 0.0
+    size: float = 1.0
+
+
+@dataclasses.dataclass
+class Act:
+    """Poses of one or two figures, their props, and how the scene may be seen."""
+
+    poses: list[Pose]
+    props: list[Prop] = dataclasses.field(default_factory=list)
+    travels: bool = False  # the first figure walks: the camera may follow
+    beside: bool = True  # other furniture may stand about
+    frontal: bool = False  # what the hands do shows only from the front
+
+
+def ease(t: Vec, start: float, end: float) -> Vec:
+    """0 before start, 1 after end, smooth between (3u² - 2u³)."""
+    u = np.clip((t - start) / max(end - start, 1e-6), 0, 1)
+    return u * u * (3 - 2 * u)
+
+
+def span(t: Vec, rng: Rng, slow: float = 1.7) -> tuple[float, float]:
+    """When an action that happens once starts and ends; it lies inside the clip."""
+    total = float(t[-1]) if len(t) > 1 else 1.0
+    length = min(total * rng.uniform(0.7, 0.98), rng.uniform(0.65, 1.0) * slow)
+    start = rng.uniform(0, max(total - length, 0))
+    return start, start + length
+
+
+def beats(t: Vec, rng: Rng, low: float, high: float) -> Vec:
+    """Phase in cycles at a random rate (Hz), fast enough that the clip shows one cycle."""
+    total = float(t[-1]) if len(t) > 1 else 1.0
+    return max(rng.uniform(low, high), 1.1 / total) * t + rng.uniform()
+
+
+def _pulse(u: Vec, sharp: float = 1.0) -> Vec:
+    """A bump per cycle: 0 at whole phases, 1 at half ones; sharper than a sine if asked."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * u)) ** sharp
+
+
+def _gait(
+    t: Vec,
+    rng: Rng,
+    *,
+    rate: tuple[float, float],
+    stride: float,
+    lift: float,
+    kick: float,
+    bounce: float,
+    lean: float,
+    arm: float,
+    bent: float,
+) -> Act:
+    """Cyclic steps; ``kick`` folds the swinging leg behind, ``bent`` folds the elbows."""
+    pose = Pose.standing(len(t), rng)
+    hz = rng.uniform(*rate)
+    phase = 2 * np.pi * (hz * t + rng.uniform())
+    size = rng.uniform(0.85, 1.15)
+    stride, arm = stride * size, arm * size * rng.uniform(0.8, 1.2)
+    for i, shift in enumerate((0.0, np.pi)):
+        swing = np.maximum(np.cos(phase + shift), 0)  # forward-moving half of the cycle
+        late = np.maximum(np.cos(phase + shift + 0.9), 0)
+        pose.foot[:, i, 2] = stride * np.sin(phase + shift) - 0.3 * kick * late
+        pose.foot[:, i, 1] = lift * swing + kick * late
+        back = -arm * np.sin(phase + shift)
+        straight = np.stack([0.04 + 0 * t, -0.29 + 0.6 * back**2, 0.03 + back], -1)
+        folded = np.stack([0.01 + 0 * t, -0.18 + 0.5 * back, 0.09 + 0.7 * back], -1)
+        pose.hand[:, i] = (1 - bent) * straight + bent * folded
+    pose.hip -= 0.02 + 0.35 * stride**2
+    pose.root[:, 1] = bounce * (0.5 + 0.5 * np.cos(2 * phase))
+    pose.lean += lean * rng.uniform(0.8, 1.2)
+    pose.twist = 0.9 * arm * np.sin(phase)
+    pose.roll = 0.03 * np.sin(phase)
+    speed = 4 * stride * hz
+    pose.root[:, 2] = speed * (t - t.mean())  # along its own heading; the scene turns it
+    return Act([pose], travels=True)
+
+
+def walk(t: Vec, rng: Rng) -> Act:
+    """Upright, straight arms, one foot always down."""
+    return _gait(
+        t,
+        rng,
+        rate=(0.8, 1.1),
+        stride=0.15,
+        lift=0.05,
+        kick=0.03,
+        bounce=0.012,
+        lean=0.04,
+        arm=0.11,
+        bent=0.1,
+    )
+
+
+def run(t: Vec, rng: Rng) -> Act:
+    """Fast, leaning, elbows folded, heels kicked up behind, both feet off the floor."""
+    return _gait(
+        t,
+        rng,
+        rate=(1.5, 2.0),
+        stride=0.23,
+        lift=0.12,
+        kick=0.16,
+        bounce=0.06,
+        lean=0.3,
+        arm=0.2,
+        bent=0.95,
+    )
+
+
+def jog(t: Vec, rng: Rng) -> Act:
+    """Between walking and running: short steps, folded elbows, little lean."""
+    return _gait(
+        t,
+        rng,
+        rate=(1.15, 1.4),
+        stride=0.12,
+        lift=0.07,
+        kick=0.09,
+        bounce=0.035,
+        lean=0.1,
+        arm=0.09,
+        bent=0.85,
+    )
+
+
+def skip(t: Vec, rng: Rng) -> Act:
+    """A step and a hop on the same foot: high knees, a hop per step, swinging arms."""
+    act = _gait(
+        t,
+        rng,
+        rate=(0.8, 1.05),
+        stride=0.12,
+        lift=0.24,
+        kick=0.0,
+        bounce=0.13,
+        lean=0.05,
+        arm=0.2,
+        bent=0.3,
+    )
+    act.poses[0].foot[:, :, 2] += 0.8 * act.poses[0].foot[:, :, 1]  # the knee comes up in front
+    return act
+
+
+def jump(t: Vec, rng: Rng) -> Act:
+    """Crouch, leave the floor, land, again."""
+    pose = Pose.standing(len(t), rng)
+    u = beats(t, rng, 1.0, 1.5) % 1.0
+    flight = np.clip((u - 0.4) / 0.42, 0, 1)
+    air = 4 * flight * (1 - flight)  # the parabola of a free fall
+    crouch = _pulse(np.clip(u / 0.42, 0, 1)) + 0.5 * _pulse(np.clip((u - 0.8) / 0.2, 0, 1))
+    pose.root[:, 1] = rng.uniform(0.12, 0.22) * air
+    pose.hip -= rng.uniform(0.1, 0.17) * crouch
+    pose.hip_z -= 0.05 * crouch
+    pose.lean += rng.uniform(0.35, 0.6) * crouch
+    raise_to = rng.uniform(-0.05, 0.25)
+    pose.hand[..., 2] += (0.28 * air - 0.18 * crouch)[:, None]
+    pose.hand[..., 1] += ((0.29 + raise_to) * air + 0.06 * crouch)[:, None]
+    pose.foot[..., 1] += 0.06 * air[:, None] * rng.uniform(0.3, 1.5)
+    return Act([pose])
+
+
+def _seated(t: Vec, rng: Rng, down: Vec) -> Act:
+    """A share ``down`` [T] of the way from standing to sitting on the chair behind."""
+    pose = Pose.standing(len(t), rng)
+    seat = rng.uniform(0.24, 0.28)
+    bow = 4 * down * (1 - down)
+    back = rng.uniform(0.17, 0.21)
+    pose.hip = pose.hip * (1 - down) + (seat + 0.055) * down
+    pose.hip_z -= back * down
+    pose.lean += rng.uniform(0.4, 0.7) * bow + rng.uniform(-0.05, 0.15) * down
+    pose.hand[..., 2] += (rng.uniform(0.12, 0.2) * np.maximum(down, bow))[:, None]
+    pose.hand[..., 1] += (rng.uniform(0.05, 0.1) * down)[:, None]
+    chair = Prop(str(rng.choice(["chair", "stool"])), at=np.array([0, seat, -back - 0.01]))
+    return Act([pose], [chair])
+
+
+def sit(t: Vec, rng: Rng) -> Act:
+    """From standing down onto a chair."""
+    start, end = span(t, rng)
+    return _seated(t, rng, ease(t, start, end))
+
+
+def stand(t: Vec, rng: Rng) -> Act:
+    """From a chair up: sit, backwards in time."""
+    start, end = span(t, rng)
+    return _seated(t, rng, 1 - ease(t, start, end))
+
+
+def turn(t: Vec, rng: Rng) -> Act:
+    """The body turns about the vertical, in small steps."""
+    pose = Pose.standing(len(t), rng)
+    start, end = span(t, rng, 2.0)
+    angle = rng.uniform(0.65, 1.25) * np.pi * rng.choice([-1.0, 1.0])
+    done = ease(t, start, end)
+    pose.yaw += angle * done
+    busy = 4 * done * (1 - done)
+    for i in (0, 1):
+        pose.foot[:, i, 1] += 0.035 * busy * _pulse(3 * done + 0.5 * i)
+    pose.twist = 0.35 * np.sign(angle) * busy
+    pose.hand[..., 0] += rng.uniform(0, 0.1) * busy[:, None]
+    return Act([pose])
+
+
+def pick(t: Vec, rng: Rng) -> Act:
+    """Bend down, take a box from the floor, come up with it."""
+    pose = Pose.standing(len(t), rng)
+    start, end = span(t, rng, 2.2)
+    mid = start + (end - start) * rng.uniform(0.45, 0.55)
+    down = ease(t, start, mid) - ease(t, mid, end)
+    h = int(rng.integers(2))
+    pose.hip -= rng.uniform(0.1, 0.2) * down
+    pose.hip_z -= 0.08 * down
+    pose.lean += rng.uniform(1.1, 1.35) * down
+    both = rng.uniform() < 0.5
+    held = ease(t, mid, end)
+    for i in (0, 1):
+        if i == h or both:
+            reach = np.stack([0 * t - 0.05, -0.29 + 0 * t, 0.04 + 0.05 * down], -1)
+            carry = np.array([-0.03, -0.17, 0.24])
+            w = held[:, None] * (t >= mid)[:, None]
+            pose.hand[:, i] = reach * (1 - w) + carry * w
+    return Act([pose], [Prop("parcel", hand=h, tilt=np.where(t < mid, -1.0, 1.0))])
+
+
+def drink(t: Vec, rng: Rng) -> Act:
+    """A cup goes to the mouth, tips, and goes down again."""
+    pose = Pose.standing(len(t), rng)
+    start, end = span(t, rng, 2.4)
+    third = (end - start) / 3
+    up = ease(t, start, start + third) - ease(t, end - third, end) * rng.uniform(0.7, 1.0)
+    tip = ease(t, start + 0.8 * third, start + 1.5 * third) - ease(t, end - 1.2 * third, end)
+    h = int(rng.integers(2))
+    low, mouth = np.array([0.0, -0.2, 0.17]), np.array([-0.085, 0.055, 0.12])
+    pose.hand[:, h] = low + (mouth - low) * up[:, None]
+    pose.nod -= 0.35 * tip
+    return Act([pose], [Prop("cup", hand=h, tilt=1.1 * tip)], frontal=True)
+
+
+def pour(t: Vec, rng: Rng) -> Act:
+    """A jug is raised and tipped over a cup in the other hand."""
+    pose = Pose.standing(len(t), rng)
+    start, end = span(t, rng, 2.4)
+    third = (end - start) / 3
+    up = ease(t, start, start + third) - 0.6 * ease(t, end - third, end)
+    h = int(rng.integers(2))
+    pose.hand[:, 1 - h] = np.array([-0.06, -0.2, 0.2])
+    low, high = np.array([0.02, -0.2, 0.16]), np.array([0.0, 0.01, 0.22])
+    pose.hand[:, h] = low + (high - low) * up[:, None]
+    tilt = 1.7 * ease(t, start + 0.6 * third, start + 1.6 * third)
+    tilt = tilt - 1.5 * ease(t, end - 0.8 * third, end)
+    pose.nod += 0.25
+    held = [Prop("jug", hand=h, tilt=tilt), Prop("cup", hand=1 - h, tilt=0 * t)]
+    return Act([pose], held, frontal=True)
+
+
+def wave(t: Vec, rng: Rng, hands: int = 1) -> Act:
+    """A raised forearm swings from side to side."""
+    pose = Pose.standing(len(t), rng)
+    swing = np.sin(2 * np.pi * beats(t, rng, 1.2, 2.2)) * rng.uniform(0.8, 1.2)
+    h = int(rng.integers(2))
+    raise_by = rng.uniform(-0.02, 0.04)
+    for i in (0, 1):
+        if hands == 2 or i == h:
+            pose.hand[:, i, 0] = 0.13 + 0.11 * swing
+            pose.hand[:, i, 1] = 0.21 + raise_by - 0.05 * np.abs(swing)
+            pose.hand[:, i, 2] = 0.08
+    return Act([pose], frontal=True)
+
+
+def wave_two(t: Vec, rng: Rng) -> Act:
+    """Both arms wave, mirrored."""
+    return wave(t, rng, hands=2)
+
+
+def clap(t: Vec, rng: Rng) -> Act:
+    """Both hands part and meet before the chest."""
+    pose = Pose.standing(len(t), rng)
+    apart = _pulse(beats(t, rng, 1.8, 2.8)) * rng.uniform(0.85, 1.2)
+    height = rng.uniform(-0.08, 0.02)
+    pose.hand[..., 0] = (-0.095 + 0.17 * apart)[:, None]
+    pose.hand[..., 1] = height
+    pose.hand[..., 2] = 0.2
+    return Act([pose], frontal=True)
+
+
+def shove(t: Vec, rng: Rng) -> tuple[Pose, Vec]:
+    """Hands go from the chest forward with a step; also the share done [T]."""
+    pose = Pose.standing(len(t), rng)
+    start, end = span(t, rng, 1.5)
+    mid = start + 0.35 * (end - start)
+    ready, thrust = ease(t, start, mid), ease(t, mid, end)
+    near, far = np.array([-0.02, -0.06, 0.14]), np.array([-0.02, -0.02, 0.3])
+    rest = pose.hand.copy()
+    pose.hand = rest + (near - rest) * ready[:, None, None]
+    pose.hand += (far - near) * thrust[:, None, None]
+    pose.lean += 0.12 * ready + 0.3 * thrust
+    pose.hip -= 0.04 * thrust
+    pose.hip_z += 0.08 * thrust
+    h = int(rng.integers(2))
+    pose.foot[:, h, 2] += 0.22 * thrust - 0.06
+    pose.foot[:, h, 1] += 0.04 * _pulse(thrust)
+    pose.foot[:, 1 - h, 2] -= 0.1 * ready
+    return pose, thrust
+
+
+def push_box(t: Vec, rng: Rng) -> Act:
+    """A chest-high box is pushed away."""
+    pose, thrust = shove(t, rng)
+    pose.root[:, 2] += rng.uniform(0.1, 0.25) * thrust
+    gap = 0.33 + (0.26 + rng.uniform(0.05, 0.2)) * thrust + pose.root[:, 2]
+    at = np.stack([0 * t, 0 * t, gap], -1)
+    return Act([pose], [Prop("crate", at=at, size=rng.uniform(0.9, 1.2))], beside=False)

@@ -1,0 +1,263 @@
+"""Random access to the clips of a converted dataset, copying only what was sampled."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from darkjax.data import card as card_file
+from darkjax.data import example, index, tfrecord
+from darkjax.data.shardfiles import ShardFiles
+from darkjax.errors import UserError
+
+READ = ("mmap", "pread")
+
+
+class Records:
+    """The records of a dataset folder, in the order of its shards.
+
+    `read="mmap"` maps the shards into memory: fastest on local discs. `read="pread"` reads by
+    system calls, which release Python's lock: for network file systems, where a page fault of a
+    memory map would hold it. Both copy only the frames and rows asked for. An object is safe to
+    use from several threads and can be pickled (files are opened again on the other side).
+
+    Attributes:
+      card: the dataset's card (`card.py`).
+      classes: class names in label order.
+      clips: the card's rows; `clips[meta["clip"][i]]` describes record i.
+      domains: the names that `meta["domain"]` counts, sorted.
+      meta: int32 arrays [len(self)]: label, clip, frames, height, width, channels, domain, fold.
+      digest: sha256 of what the dataset holds.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        read: str = "mmap",
+        check_crc: bool = False,
+    ):
+        """Open the card and the indices.
+
+        Args:
+          directory: the folder that the conversion wrote.
+          read: "mmap" or "pread".
+          check_crc: check a record's checksum at every read (it touches the whole record).
+
+        Raises:
+          UserError: no dataset there, or a shard is missing, truncated or of another dataset.
+        """
+        if read not in READ:
+            raise UserError(f"expected read to be one of {', '.join(READ)}; found {read!r}")
+        self.directory = pathlib.Path(directory)
+        self.read = read
+        self.check_crc = check_crc
+        self.card = card_file.read(directory)
+        self.classes: tuple[str, ...] = tuple(self.card["classes"])
+        self.clips: list[dict[str, Any]] = self.card["clips"]
+        self.domains: tuple[str, ...] = tuple(sorted({row["domain"] for row in self.clips}))
+        self.digest = card_file.digest(self.card)
+        self._jpeg = self.card["decode"]["encoding"] == "jpeg"
+        shards = [
+            self.directory / shard["file"]
+            for split in self.card["splits"].values()
+            for shard in split["shards"]
+        ]
+        parts = [index.load(shard) for shard in shards]
+        self._index = np.concatenate(parts) if parts else np.empty(0, index.ROW)
+        self._shard = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        self._check_clips()
+        self.meta = self._meta()
+        self._files = ShardFiles(shards, read)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __repr__(self) -> str:
+        return f"Records({self.directory}, {len(self)} clips, {len(self.classes)} classes)"
+
+    def read_frames(
+        self,
+        record: int,
+        frames: Sequence[int] | np.ndarray,
+        rows: tuple[int, int] | None = None,
+        cols: tuple[int, int] | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Copy some frames of one clip, or a window of them.
+
+        Args:
+          record: which record.
+          frames: t frame numbers in 0 … T-1, in any order, repeats allowed.
+          rows: (first, end) of the window's rows; None is all of them.
+          cols: the same for columns.
+          out: uint8 [t, h, w, C] to write into; None makes a new array.
+
+        Returns:
+          uint8 [t, h, w, C].
+
+        Raises:
+          UserError: the record is damaged (with `check_crc`, or a damaged JPEG).
+          IndexError: a frame or the window is outside the clip.
+        """
+        entry = self._index[record]
+        total, height, width, channels = (int(entry[k]) for k in index.ROW.names[4:8])
+        y0, y1 = (0, height) if rows is None else rows
+        x0, x1 = (0, width) if cols is None else cols
+        numbers = [int(n) for n in frames]
+        if numbers and not (min(numbers) >= 0 and max(numbers) < total):
+            raise IndexError(f"frames {min(numbers)}…{max(numbers)} of a clip of {total}")
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise IndexError(f"window {(y0, y1)}, {(x0, x1)} of frames {height}×{width}")
+        if out is None:
+            out = np.empty((len(numbers), y1 - y0, x1 - x0, channels), np.uint8)
+        if self.check_crc:
+            self._check(record)
+        begin, end = int(entry["begin"]), int(entry["end"])
+        if self._jpeg:
+            self._read_jpeg(record, begin, end, numbers, (y0, y1, x0, x1), out)
+        elif self.read == "mmap":
+            mapped = self._files.mapped(int(self._shard[record]))
+            clip = np.ndarray((total, height, width, channels), np.uint8, mapped, begin)
+            _copy(clip[:, y0:y1, x0:x1], numbers, out)
+        else:
+            fd = self._files.fd(int(self._shard[record]))
+            band = np.empty((y1 - y0, width, channels), np.uint8)
+            for k, number in enumerate(numbers):
+                at = begin + (number * height + y0) * width * channels
+                if os.preadv(fd, [band.data], at) != band.nbytes:
+                    raise UserError(f"truncated shard: {self._where(record)}")
+                out[k] = band[:, x0:x1]
+        return out
+
+    def select(
+        self,
+        split: str | None = None,
+        fold: int | None = None,
+        holdout: int | None = None,
+        clips: Iterable[int] | None = None,
+    ) -> np.ndarray:
+        """Numbers of the records that satisfy every condition given, sorted by clip row.
+
+        To leave sessions out of training on fold k: train on `select("train", holdout=k)`,
+        validate on `select("train", fold=k)`. The order does not depend on how the clips are
+        spread over shards.
+
+        Args:
+          split: keep this split.
+          fold: keep this fold.
+          holdout: leave this fold out.
+          clips: keep these rows of the card.
+
+        Returns:
+          int64 [n].
+
+        Raises:
+          UserError: no such split or fold, or nothing is left.
+        """
+        keep = np.ones(len(self), bool)
+        if split is not None:
+            if split not in self.card["splits"]:
+                raise UserError(
+                    f"expected a split out of {', '.join(self.card['splits'])}; found {split!r} "
+                    f"for {self.directory}"
+                )
+            keep &= np.array([self.clips[c]["split"] == split for c in self.meta["clip"]], bool)
+        present = sorted(set(self.meta["fold"][keep].tolist()) - {-1})
+        for number in (fold, holdout):
+            if number is not None and number not in present:
+                raise UserError(f"expected a fold out of {present}; found {number} "
+                                f"for {self.directory}")  # fmt: skip
+        if fold is not None:
+            keep &= self.meta["fold"] == fold
+        if holdout is not None:
+            keep &= self.meta["fold"] != holdout
+        if clips is not None:
+            keep &= np.isin(self.meta["clip"], np.fromiter(clips, np.int64))
+        chosen = np.flatnonzero(keep)
+        if not len(chosen):
+            raise UserError(
+                f"expected some clips; found none with split={split}, fold={fold}, "
+                f"holdout={holdout} in {self.directory}"
+            )
+        return chosen[np.argsort(self.meta["clip"][chosen], kind="stable")]
+
+    def close(self) -> None:
+        """Close the files. Reading afterwards opens them again."""
+        self._files.close()
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_clips(self) -> None:
+        numbers = self._index["clip"]
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(self.clips)):
+            raise UserError(
+                f"expected clip rows 0 to {len(self.clips) - 1}; found {numbers.max()} in the "
+                f"shards of {self.directory}: they belong to another card, convert again"
+            )
+
+    def _meta(self) -> dict[str, np.ndarray]:
+        names = ("label", "clip", "frames", "height", "width", "channels")
+        meta = {name: self._index[name].astype(np.int32) for name in names}
+        number = {name: n for n, name in enumerate(self.domains)}
+        rows = [self.clips[c] for c in meta["clip"]]
+        meta["domain"] = np.array([number[row["domain"]] for row in rows], np.int32)
+        meta["fold"] = np.array([row["fold"] for row in rows], np.int32)
+        return meta
+
+    def _read_jpeg(
+        self,
+        record: int,
+        begin: int,
+        end: int,
+        numbers: list[int],
+        window: tuple[int, int, int, int],
+        out: np.ndarray,
+    ) -> None:
+        body = self._files.bytes(int(self._shard[record]), begin, end)
+        spans = example.jpeg_values(body, 0, len(body))
+        y0, y1, x0, x1 = window
+        pixels = {}
+        for k, number in enumerate(numbers):
+            if number not in pixels:
+                try:
+                    pixels[number] = example.decode_jpeg(body[slice(*spans[number])])
+                except UserError as error:
+                    raise UserError(f"{error}: frame {number}, {self._where(record)}") from error
+            out[k] = pixels[number][y0:y1, x0:x1]
+
+    def _check(self, record: int) -> None:
+        entry = self._index[record]
+        begin, length = int(entry["offset"]), int(entry["length"])
+        data = self._files.bytes(
+            int(self._shard[record]), begin, begin + length + tfrecord.FOOTER_BYTES
+        )
+        if not tfrecord.data_matches(data, 0, length):
+            raise UserError(f"damaged record: wrong checksum: {self._where(record)}")
+
+    def _where(self, record: int) -> str:
+        """File, record number, clip and byte of a record, and what to do."""
+        shard = int(self._shard[record])
+        first = int(np.searchsorted(self._shard, shard))
+        entry = self._index[record]
+        return (
+            f"{self._files.paths[shard]}, record {record - first}, clip "
+            f"{self.clips[entry['clip']]['id']}, byte {entry['offset']}: {tfrecord.CONVERT_AGAIN}"
+        )
+
+
+def _copy(clip: np.ndarray, numbers: list[int], out: np.ndarray) -> None:
+    """out[k] = clip[numbers[k]], in one copy when the numbers are evenly spaced and rising."""
+    if not numbers:
+        return
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    if step > 0 and numbers == list(range(numbers[0], numbers[-1] + 1, step)):
+        out[...] = clip[numbers[0] : numbers[-1] + 1 : step]
+    else:
+        for k, number in enumerate(numbers):
+            out[k] = clip[number]

@@ -1,0 +1,96 @@
+"""The rendered dataset: clips that are drawn, so that everything runs without a download."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from darkjax.data.clip import Clip, deal_folds
+from darkjax.data.decode import Video
+from darkjax.errors import UserError
+
+ACTIONS = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """Clips drawn by `darkjax.data.synthetic`, in its classes, groups and light.
+
+    Attributes:
+      classes: the actions, in label order.
+      clips_per_class: clips of each class in each split.
+      groups: recording groups in each split; no group is in two splits.
+      frames, height, width: of every clip, in pixels.
+      domain: the light the clips are seen in, one of the renderer's names.
+      seed: of the whole dataset.
+    """
+
+    name: str = "synthetic"
+    classes: tuple[str, ...] = ACTIONS
+    clips_per_class: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {"train": 80, "test": 20}
+    )
+    groups: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"train": 8, "test": 4})
+    frames: int = 48
+    height: int = 120
+    width: int = 160
+    domain: str = "dark"
+    seed: int = 0
+
+    def class_names(self, root: pathlib.Path | None = None) -> tuple[str, ...]:
+        """The actions, in label order; `root` is not used."""
+        return tuple(self.classes)
+
+    def clips(self, root: pathlib.Path | None = None) -> list[Clip]:
+        """One clip per recipe of the renderer; training groups are dealt into five folds."""
+        from darkjax.data import synthetic
+
+        recipes = synthetic.recipes(
+            tuple(self.classes),
+            clips_per_class=dict(self.clips_per_class),
+            groups=dict(self.groups),
+            seed=self.seed,
+        )
+        clips = [
+            Clip(
+                id=recipe.id,
+                path="",
+                label=self.classes.index(recipe.action),
+                group=recipe.group,
+                split=recipe.split,
+                domain=self.domain,
+                seed=recipe.seed,
+                group_index=recipe.group_index,
+            )
+            for recipe in recipes
+        ]
+        return deal_folds(clips)
+
+    def load(
+        self,
+        clip: Clip,
+        root: pathlib.Path | None = None,
+        *,
+        short_side: int | None = None,
+        max_frames: int | None = None,
+    ) -> Video:
+        """Render one clip. `short_side` must be None or the rendered one: nothing is resized."""
+        from darkjax.data import synthetic
+
+        if short_side not in (None, min(self.height, self.width)):
+            raise UserError(
+                f"expected a rendered clip's own short side {min(self.height, self.width)}; found "
+                f"--short_side={short_side}: give --height and --width instead"
+            )
+        drawn = synthetic.render(
+            self.classes[clip.label],
+            seed=clip.seed,
+            group=clip.group_index,
+            frames=self.frames if max_frames is None else min(self.frames, max_frames),
+            height=self.height,
+            width=self.width,
+            domain=self.domain,
+            want_flow=False,
+        )
+        return Video(np.asarray(drawn.video), float(drawn.fps))

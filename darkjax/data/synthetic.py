@@ -1,0 +1,290 @@
+"""Rendered clips of people acting in dark rooms: the data that needs no download.
+
+Everything is a function of (action, seed, group, size, rate, domain). ``group`` plays the
+recording session: it fixes the subjects, their clothes, the room and the camera's place; ``seed``
+fixes how the action is done and how it is filmed. Non-repeating actions (sit, drink, hug, …) fit
+themselves into the clip; repeating ones keep real time, so ``frames / fps`` should be at least a
+second, better two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from darkjax.data import background, camera, motions, pairs, raster, scene
+from darkjax.data.figure import shadow_radius
+from darkjax.errors import UserError
+
+Vec = np.ndarray
+
+DOMAINS = ("dark", "day", "thermal")
+
+# by the catalogue's names in lower case; Push and push differ in what is pushed
+_ACTS: dict[str, Callable[[Vec, np.random.Generator], motions.Act]] = {
+    "drink": motions.drink,
+    "jump": motions.jump,
+    "pick": motions.pick,
+    "pour": motions.pour,
+    "Push": motions.push_box,
+    "run": motions.run,
+    "sit": motions.sit,
+    "stand": motions.stand,
+    "turn": motions.turn,
+    "walk": motions.walk,
+    "wave": motions.wave,
+    "fight": pairs.fight,
+    "handclapping": motions.clap,
+    "handshake": pairs.handshake,
+    "hug": pairs.hug,
+    "jog": motions.jog,
+    "punch": pairs.punch,
+    "push": pairs.push,
+    "skip": motions.skip,
+    "wave1": motions.wave,
+    "wave2": motions.wave_two,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """One clip and the truth about it.
+
+    ``bright`` is always the visible-light, well-lit, noise-free picture of the same scene, also
+    for the thermal domain. ``flow[t, y, x]`` is where the surface point seen at (x, y) in frame t
+    is in frame t + 1, minus (x, y): pixels, x then y, camera shake included; occlusion is not
+    marked.
+    """
+
+    video: Vec  # uint8 [T, H, W, 3]
+    bright: Vec  # uint8 [T, H, W, 3]
+    flow: Vec  # float32 [T-1, H, W, 2]; [0, H, W, 2] if not asked for
+    fps: float
+    group: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One clip to render, and its place in a dataset."""
+
+    id: str
+    action: str
+    label: int
+    group: str  # such as train_03
+    group_index: int
+    split: str
+    seed: int
+
+
+def _act_of(action: str) -> Callable[[Vec, np.random.Generator], motions.Act]:
+    from darkjax.data.catalog import ARID11, INFAR12
+
+    names = (*ARID11, *INFAR12)
+    if action not in names:
+        lower = {n.lower(): n for n in names}
+        near = difflib.get_close_matches(str(action).lower(), lower, 1, 0)
+        raise UserError(
+            f"expected an action to render, found {action!r}: did you mean "
+            f"{lower[near[0]]!r}? Known: {', '.join(names)}"
+        )
+    return _ACTS.get(action) or _ACTS[action.lower()]
+
+
+def _check(domain: str, **least: tuple[float, float]) -> None:
+    if domain not in DOMAINS:
+        near = difflib.get_close_matches(str(domain), DOMAINS, 1, 0)[0]
+        raise UserError(
+            f"expected domain {', '.join(DOMAINS)}, found {domain!r}: did you mean {near!r}?"
+        )
+    for name, (value, low) in least.items():
+        if not value >= low:
+            raise UserError(f"expected {name} of at least {low:g} to render, found {value}")
+
+
+def _heading(act: motions.Act, rng: np.random.Generator) -> float:
+    """Which way the first figure looks; 0 is at the camera, ±π/2 along the image."""
+    side = float(rng.choice([-1.0, 1.0]))
+    if len(act.poses) == 2:  # a pair is seen from the side, or one hides the other
+        return side * rng.uniform(0.33, 0.67) * np.pi
+    return side * rng.uniform(0.0, 0.33 if act.frontal else 0.6) * np.pi
+
+
+def _travel(act: motions.Act, path: float, room_x: float, rng: np.random.Generator) -> float:
+    """How a walker is filmed; sets the path's length in place, returns the camera's share of it.
+
+    On the spot, crossing the frame, or followed: the background moves instead of the figure.
+    """
+    mode = rng.choice(["spot", "cross", "follow"], p=[0.3, 0.35, 0.35])
+    if mode == "spot":
+        act.poses[0].root[:, 2] = 0
+        return 0.0
+    if mode == "follow":
+        return float(rng.uniform(0.85, 1.0))
+    return max(0.0, 1 - room_x / max(path, 1e-6))
+
+
+def _film(
+    act: motions.Act, t: Vec, stage: scene.Stage, height: int, width: int, rng: np.random.Generator
+) -> tuple[scene.View, float]:
+    """Choose scale, place, heading and the camera's motion. Returns the view and the heading."""
+    heading = _heading(act, rng)
+    scale = rng.uniform(*stage.size) * height * (0.92 if len(act.poses) == 2 else 1.0)
+    shake = np.zeros((len(t), 2))
+    for hz in (0.6, 1.3, 2.7):  # a hand's tremor: less amplitude at higher rates
+        phase = rng.uniform(0, 2 * np.pi, 2)
+        shake += np.sin(2 * np.pi * hz * t[:, None] + phase) * (stage.steady * width * 0.5 / hz)
+    drift = rng.uniform(-1, 1) * 0.12 * width * (rng.uniform() < 0.5)
+    shake[:, 0] += drift * (t - t.mean()) / max(np.ptp(t), 1e-6)
+    centre = rng.uniform(0.4, 0.6) * width
+    if act.travels:
+        heading = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.7) * np.pi)
+        across = np.abs(np.sin(heading + stage.swing)) * np.ptp(act.poses[0].root[:, 2])
+        share = _travel(act, float(across), 0.75 * width / scale, rng)
+        walked = act.poses[0].root[:, 2] * np.sin(heading + stage.swing)
+        shake[:, 0] += share * scale * walked
+    elif len(act.poses) == 2:
+        between = 0.5 * act.poses[1].root[:, 2].mean() * np.sin(heading + stage.swing)
+        centre -= scale * between
+    ground = height * rng.uniform(0.47, 0.55) + scale * 0.5
+    view = scene.View(scale, centre, min(ground, 0.97 * height), stage.pitch, shake)
+    return view, heading + stage.swing
+
+
+def _drop_shadows(canvas: Vec, act: motions.Act, heading: float, view: scene.View) -> None:
+    """Darken the floor under every figure, in place."""
+    height, width = canvas.shape[1:3]
+    y, x = np.ogrid[:height, :width]
+    y, x = y.astype(np.float32), x.astype(np.float32)
+    for pose in act.poses:
+        on_floor = pose.root * np.array([1, 0, 1])
+        spot = scene.rotate_y(on_floor, np.full(len(on_floor), heading))
+        middle, _, scale = scene.project(spot[:, None], view)
+        middle = middle[:, 0, :, None, None].astype(np.float32)
+        half = (shadow_radius(pose) * scale[:, 0])[:, None, None].astype(np.float32)
+        far = ((x - middle[:, 0]) / half) ** 2 + ((y - middle[:, 1]) / (0.3 * half)) ** 2
+        canvas[..., :3] *= (1 - 0.45 * np.exp(-far))[..., None]
+
+
+def render(
+    action: str,
+    *,
+    seed: int,
+    group: int = 0,
+    frames: int = 32,
+    height: int = 96,
+    width: int = 128,
+    fps: float = 30.0,
+    domain: str = "dark",
+    want_flow: bool = True,
+) -> Rendered:
+    """Render one clip; the same arguments give the same bytes.
+
+    Args:
+      action: a class name of ARID or InFAR (Walk and walk are the same motion).
+      seed: decides speed, phase, amplitude, handedness, place, heading, exposure and noise.
+      group: decides subjects, clothes, room, light and the camera's place.
+      frames, height, width: the clip's size; fps: frames per second.
+      domain: ``dark`` (ARID-like), ``day``, or ``thermal`` (InFAR-like).
+      want_flow: False skips the optical flow, which then is empty.
+
+    Raises:
+      UserError: unknown action or domain, negative seed or group, a size under 16 pixels.
+    """
+    make = _act_of(action)
+    _check(
+        domain,
+        seed=(seed, 0),
+        group=(group, 0),
+        frames=(frames, 1),
+        height=(height, 16),
+        width=(width, 16),
+        fps=(fps, 0.1),
+    )
+    # the scene and the sensor have their own streams: all domains film the same performance
+    word = zlib.crc32(make.__name__.encode())
+    rng = np.random.default_rng([int(seed), int(group), word])
+    sensor = np.random.default_rng([int(seed), int(group), word, DOMAINS.index(domain)])
+    stage, room = scene.Stage.draw(int(group)), background.room(int(group), height, width)
+
+    t = np.arange(frames) / fps
+    act = make(t, rng)
+    view, heading = _film(act, t, stage, height, width, rng)
+    act.props += scene.furniture(act, heading, rng)
+    start = np.array([rng.uniform(0, room.period), rng.uniform(-0.06, 0.06) * height])
+    canvas = background.look(room.canvas, view.shift + start, room, height, width)
+    _drop_shadows(canvas, act, heading, view)
+    flow = np.zeros((0, height, width, 2), np.float32)
+    if want_flow and frames > 1:
+        still = -np.diff(view.shift, axis=0).astype(np.float32)[:, None, None]
+        flow = np.broadcast_to(still, (frames - 1, height, width, 2)).copy()
+    parts = scene.strokes(scene.cast(act, stage, heading), view)
+    raster.paint(canvas, parts, stage.light, flow if len(flow) else None)
+
+    bright = camera.to_bytes(canvas[..., :3])
+    if domain == "dark":
+        light = background.look(room.light, view.shift + start, room, height, width)
+        video = camera.dark(bright, light, canvas[..., 3:4], sensor)
+    elif domain == "day":
+        video = camera.day(bright, sensor)
+    else:
+        video = camera.thermal(canvas[..., 4:5], sensor)
+    return Rendered(video, bright, flow, float(fps), int(group))
+
+
+def recipes(
+    classes: Sequence[str],
+    *,
+    clips_per_class: dict[str, int],
+    groups: dict[str, int],
+    seed: int,
+) -> list[Recipe]:
+    """A dataset's clips: splits of disjoint groups, every class spread evenly over its groups.
+
+    Args:
+      classes: action names; a clip's label is its action's place in this list.
+      clips_per_class: for each split, such as ``{"train": 80, "test": 20}``.
+      groups: for each split the number of groups, such as ``{"train": 12, "test": 4}``.
+      seed: decides every clip's own seed.
+
+    Raises:
+      UserError: unknown class, splits that differ, or a count under one.
+    """
+    for name in classes:
+        _act_of(name)
+    if set(clips_per_class) != set(groups):
+        raise UserError(
+            f"expected clips_per_class and groups to name the same splits, found "
+            f"{sorted(clips_per_class)} and {sorted(groups)}"
+        )
+    for split in groups:
+        if clips_per_class[split] < 1 or groups[split] < 1:
+            raise UserError(
+                f"expected at least one clip per class and one group in split {split!r}, found "
+                f"{clips_per_class[split]} and {groups[split]}"
+            )
+    out: list[Recipe] = []
+    first = 0
+    for split, count in groups.items():
+        for label, action in enumerate(classes):
+            entropy = [int(seed), zlib.crc32(split.encode()), label]
+            seeds = np.random.SeedSequence(entropy).generate_state(clips_per_class[split])
+            for k, own in enumerate(seeds):
+                # each class starts at another group, so that remainders spread out too
+                index = (k + label * clips_per_class[split]) % count
+                out.append(
+                    Recipe(
+                        id=f"{split}/{action}/{k:04d}",
+                        action=action,
+                        label=label,
+                        group=f"{split}_{index:02d}",
+                        group_index=first + index,
+                        split=split,
+                        seed=int(own),
+                    )
+                )
+        first += count
+    return out

@@ -1,0 +1,180 @@
+"""Checking a converted dataset, byte by byte."""
+
+import hashlib
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from darkjax.data import card as card_file
+from darkjax.data import example, index, tfrecord
+from darkjax.data.progress import Progress
+from darkjax.errors import UserError
+
+AGAIN = "delete {file} in {directory} and run the conversion again: only it is written anew"
+
+
+def verify(directory: str | os.PathLike[str]) -> list[str]:
+    """Everything that is wrong with a converted dataset.
+
+    Checks every length and data checksum, each record against the index and its row of the
+    card, the card's counts, and size and sha256 of every shard.
+
+    Returns:
+      One line for each fault, naming file, record, clip and byte; empty when all is well.
+
+    Raises:
+      UserError: no card there.
+    """
+    directory = pathlib.Path(directory)
+    card = card_file.read(directory)
+    shards = [s for split in card["splits"].values() for s in split["shards"]]
+    total = sum(shard["bytes"] for shard in shards)
+    progress = Progress(round(total / 1e6), "MB")
+    faults, done = _card_faults(card), 0
+    try:
+        for number, split in _shards(card):
+            shard = card["splits"][split]["shards"][number]
+            found = _shard_faults(directory / shard["file"], shard, number, split, card)
+            if found:
+                found[-1] += ": " + AGAIN.format(file=shard["file"], directory=directory)
+            faults += found
+            done += shard["bytes"]
+            progress.update(round(done / 1e6))
+    finally:
+        progress.close()
+    return faults
+
+
+def _shards(card: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """(number in its split, split) of every shard of a card."""
+    return [(n, name) for name, s in card["splits"].items() for n in range(len(s["shards"]))]
+
+
+def report(directory: str | os.PathLike[str]) -> int:
+    """`verify` for the command line: prints the faults and a summary, returns 0 or 1."""
+    began = time.monotonic()
+    faults = verify(directory)
+    seconds = max(time.monotonic() - began, 1e-9)
+    card = card_file.read(directory)
+    shards = [s for split in card["splits"].values() for s in split["shards"]]
+    size = sum(s["bytes"] for s in shards) / 1e6
+    for fault in faults:
+        print(f"fault: {fault}")
+    print(
+        f"{len(faults)} faults in {sum(s['records'] for s in shards)} records of {len(shards)} "
+        f"shards, {size:.1f} MB at {size / seconds:.0f} MB/s"
+    )
+    return 1 if faults else 0
+
+
+def _card_faults(card: Mapping[str, Any]) -> list[str]:
+    """What does not add up within the card."""
+    faults = []
+    bad = {entry["clip"] for entry in card["bad"]}
+    for number, row in enumerate(card["clips"]):
+        if row["clip"] != number:
+            faults.append(f"card: row {number} says it is row {row['clip']}")
+        if not 0 <= row["label"] < len(card["classes"]):
+            faults.append(f"card: label {row['label']} of {row['id']} has no class")
+        if (row["shard"] < 0) != (number in bad):
+            faults.append(f"card: {row['id']} is neither in a shard nor listed as bad, or both")
+    for name, split in card["splits"].items():
+        records = sum(shard["records"] for shard in split["shards"])
+        rows = sum(r["split"] == name and r["shard"] >= 0 for r in card["clips"])
+        if not split["clips"] == records == rows == sum(split["per_class"]):
+            faults.append(
+                f"card: split {name} counts {split['clips']} clips, {records} records, {rows} rows "
+                f"and {sum(split['per_class'])} per class"
+            )
+    return faults
+
+
+def _shard_faults(
+    path: pathlib.Path, shard: Mapping[str, Any], number: int, split: str, card: Mapping[str, Any]
+) -> list[str]:
+    """What is wrong with one shard and its index."""
+    if not path.is_file():
+        return [f"{path}: missing"]
+    faults = []
+    size = path.stat().st_size
+    if size != shard["bytes"]:
+        faults.append(f"{path}: expected {shard['bytes']} bytes, found {size}")
+    stored = _stored_index(path)
+    if stored is None:
+        faults.append(f"{index.index_path(path)}: missing or not an index")
+    content = path.read_bytes()
+    records = 0
+    try:
+        for start, length in tfrecord.scan(content, str(path)):
+            entry = None if stored is None or records >= len(stored) else stored[records]
+            data = memoryview(content)[start : start + length]
+            if not tfrecord.data_matches(content, start, length):
+                found = ["wrong checksum of the data" + _clip_id(entry, card)]
+            else:
+                found = _record_faults(data, start, entry, (split, number), card)
+            faults += [f"{path}, record {records}, byte {start}: {fault}" for fault in found]
+            records += 1
+    except UserError as error:
+        entry = None if stored is None or records >= len(stored) else stored[records]
+        faults.append(
+            f"{error}".partition(f": {tfrecord.CONVERT_AGAIN}")[0] + _clip_id(entry, card)
+        )
+    if not faults and not records == shard["records"] == len(stored):
+        faults.append(
+            f"{path}: expected {shard['records']} records, found {records}, and {len(stored)} in "
+            "the index"
+        )
+    if not faults and hashlib.sha256(content).hexdigest() != shard["sha256"]:
+        faults.append(f"{path}: expected sha256 {shard['sha256']}, found another")
+    return faults
+
+
+def _record_faults(
+    data: memoryview,
+    start: int,
+    entry: np.void | None,
+    place: tuple[str, int],
+    card: Mapping[str, Any],
+) -> list[str]:
+    """What is wrong with one record whose checksums are right."""
+    try:
+        fields, _, _ = example.split(data)
+        row = index.row(data, start)
+    except UserError as error:
+        return [str(error)]
+    faults = []
+    if entry is not None and entry.tolist() != row:
+        faults.append(f"expected the index to say {row}, found {entry.tolist()}")
+    if not 0 <= fields.clip < len(card["clips"]):
+        return [*faults, f"clip row {fields.clip} is not in the card"]
+    listed = card["clips"][fields.clip]
+    wanted = (
+        listed["id"], listed["label"], listed["group"], listed["domain"],
+        (listed["frames"], listed["height"], listed["width"]), (listed["split"], listed["shard"]),
+    )  # fmt: skip
+    found = (
+        fields.clip_id, fields.label, fields.group, fields.domain, tuple(fields.shape[:3]), place,
+    )  # fmt: skip
+    if found != wanted:
+        faults.append(f"expected {wanted} by the card, found {found}")
+    if not 0 <= fields.label < len(card["classes"]):
+        faults.append(f"label {fields.label} of {fields.clip_id} has no class")
+    return faults
+
+
+def _stored_index(path: pathlib.Path) -> np.ndarray | None:
+    """The index as it is on disc: not rebuilt, since a wrong one is a fault here."""
+    try:
+        return np.load(index.index_path(path), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _clip_id(entry: np.void | None, card: Mapping[str, Any]) -> str:
+    if entry is None or not 0 <= entry["clip"] < len(card["clips"]):
+        return ""
+    return f" (clip {card['clips'][entry['clip']]['id']})"

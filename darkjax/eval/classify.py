@@ -1,0 +1,124 @@
+"""Classification of a set of clips: views, top-k, per class, by brightness."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from darkjax import metrics, sharding
+from darkjax.data import pipeline
+from darkjax.data.records import Records
+from darkjax.methods import Method
+
+
+class Predictions(NamedTuple):
+    """One row for each clip, by rising clip number."""
+
+    clip: np.ndarray  # int64 [M], row of the card
+    label: np.ndarray  # int64 [M]
+    probabilities: np.ndarray  # float64 [M, K], mean over the clip's views
+
+
+def make_predict(method: Method, mesh: jax.sharding.Mesh) -> Callable[[Any, Any], jax.Array]:
+    """A compiled `predict(variables, batch) -> probabilities [B, K]`, the same on every process."""
+
+    def predict(variables: Any, batch: Any) -> jax.Array:
+        logits, _ = method.predict(variables, batch)
+        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+
+    return jax.jit(predict, out_shardings=sharding.replicated(mesh))
+
+
+def predict(
+    step: Callable[[Any, Any], jax.Array],
+    variables: Mapping[str, Any],
+    records: Records,
+    rows: np.ndarray,
+    data: Any,
+    *,
+    batch_size: int,
+    mesh: jax.sharding.Mesh,
+) -> Predictions:
+    """Class probabilities of every clip, averaged over its views.
+
+    Args:
+      step: from `make_predict`.
+      variables: params and batch_stats.
+      records: the dataset.
+      rows: which records.
+      data: `config.data`; `views_clips` x `views_crops` views of each clip.
+      batch_size: views at a time, over all devices; the last batch is padded and masked.
+      mesh: see `sharding.make_mesh`.
+    """
+    sharding.check_batch(mesh, batch_size, "eval_batch_size")
+    found: list[tuple[np.ndarray, ...]] = []
+    batches = pipeline.eval_batches(
+        records,
+        rows,
+        cfg=data,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    gather = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
+    with batches, jax.set_mesh(mesh):
+        for batch in batches:
+            placed = sharding.to_global(mesh, batch)
+            probabilities = step(variables, placed)
+            who = gather({k: placed[k] for k in ("clip", "label", "mask")})
+            who = sharding.to_host(who)
+            found.append((sharding.to_host(probabilities), who["clip"], who["label"], who["mask"]))
+    probabilities, clip, label, mask = (np.concatenate(x) for x in zip(*found, strict=True))
+    views = metrics.average_views(probabilities, clip, mask)
+    return Predictions(views.clip, label[views.first].astype(np.int64), views.probabilities)
+
+
+def summarise(found: Predictions) -> dict[str, float]:
+    """`top-1`, `top-5` (or `top-K` when K < 5), `mean-class`, `n`, `nll`."""
+    numbers = metrics.Classification.from_logits(found.probabilities, found.label).compute()
+    right = found.probabilities[np.arange(len(found.label)), found.label]
+    return {**numbers, "nll": float(-np.log(np.maximum(right, 1e-12)).mean())}
+
+
+def results(found: Predictions, records: Records, name: str, data: Any) -> dict[str, Any]:
+    """Everything a report needs, as JSON: numbers, confusion, per class, by brightness, views."""
+    state = metrics.Classification.from_logits(found.probabilities, found.label)
+    luma = np.array([records.clips[c]["mean_luma"] for c in found.clip])
+    correct = found.probabilities.argmax(1) == found.label
+    return {
+        "name": f"top-1@{data.views_clips}x{data.views_crops} {name}",
+        "classes": list(records.classes),
+        "numbers": summarise(found),
+        "confusion": np.asarray(state.confusion.counts).tolist(),
+        "per_class": [
+            {"class": records.classes[k], **_plain(row._asdict())}
+            for k, row in enumerate(state.confusion.per_class())
+        ],
+        "brightness": [_plain(row._asdict()) for row in metrics.by_tercile(luma, correct)],
+    }
+
+
+def save(folder: str | os.PathLike[str], found: Predictions, result: Mapping[str, Any]) -> None:
+    """Write `predictions.npz` and `results.json`, each under a temporary name first."""
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / "predictions.npz.part", "wb") as f:
+        np.savez(f, **found._asdict())
+    os.replace(path / "predictions.npz.part", path / "predictions.npz")
+    (path / "results.json.part").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    os.replace(path / "results.json.part", path / "results.json")
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as JSON has them: NaN (a class without clips) becomes null."""
+    return {
+        k: None if isinstance(v, float) and np.isnan(v) else (v.item() if hasattr(v, "item") else v)
+        for k, v in row.items()
+    }

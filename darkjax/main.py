@@ -1,0 +1,84 @@
+"""Train, evaluate, report: `python -m darkjax.main --config=configs/lift_arid.py:demo`.
+
+Flags only; the work is in `darkjax.experiment`, which notebooks call.
+"""
+
+import os
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from darkjax import config as configs
+from darkjax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Experiment, e.g. configs/lift_arid.py:demo.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; by default runs/ and the config's name."
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "all",
+    ["all", "train", "evaluate", "report"],
+    "all: train what is not trained yet, evaluate, report. evaluate, report: from what is there.",
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes; found out by JAX on TPU, Slurm and GKE."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "host:port of process 0, where JAX cannot find it out."
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+
+def main(argv: list[str]) -> None:
+    """Run the experiment the flags describe; a user's error is one line and exit status 2."""
+    if len(argv) > 1:
+        _fail(f"expected flags only, found {argv[1:]}: write --name=value")
+    if _CONFIG.value is None:
+        _fail("no --config: try --config=configs/lift_arid.py:demo")
+    file = str(flags.FLAGS["config"].config_filename)
+    name = os.path.basename(file).replace(".py", "").replace(":", "-").replace(",", "-")
+    workdir = _WORKDIR.value or os.path.join("runs", name)
+    try:
+        from darkjax import experiment
+
+        if _DISTRIBUTED.value or _COORDINATOR.value:
+            experiment.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        experiment.run(_CONFIG.value, workdir, _MODE.value, command=" ".join(sys.argv))
+    except UserError as e:
+        _fail(str(e))
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _config_errors(error: Exception) -> str:
+    """One line of what absl and ml_collections say about a field or a value."""
+    lines = [line.strip() for line in str(error).strip("'\"").splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def cli() -> None:
+    """`python -m darkjax.main`: parse flags, with one-line errors for the config's fields."""
+    for word in sys.argv[1:]:
+        if word.startswith("--config="):
+            configs.add_root(word.removeprefix("--config=").partition(":")[0])
+    try:
+        app.run(main)
+    except (AttributeError, KeyError) as e:
+        # ml_collections raises these for a misspelt field, with the nearest name.
+        if "Did you mean" not in str(e) and "does not exist" not in str(e):
+            raise
+        _fail(f"config: {_config_errors(e)}")
+    except (UserError, FileNotFoundError) as e:
+        _fail(_config_errors(e))
+
+
+if __name__ == "__main__":
+    cli()

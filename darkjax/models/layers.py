@@ -1,0 +1,175 @@
+"""Layers that several families share: convolution, batch norm, attention, MLP, pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from darkjax.ops import conv
+
+Dtype = Any
+kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Conv3D(nn.Module):
+    """A 3-D convolution with PyTorch's symmetric default padding `k // 2`.
+
+    Parameters: `kernel [kt, kh, kw, C // groups, O]`, `bias [O]` when `use_bias`.
+    """
+
+    features: int
+    kernel: tuple[int, int, int]
+    strides: tuple[int, int, int] = (1, 1, 1)
+    groups: int = 1
+    use_bias: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w O"]:
+        shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", kaiming_out, shape, jnp.float32)
+        x = conv.conv3d(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            strides=self.strides,
+            padding=tuple((k // 2, k // 2) for k in self.kernel),
+            groups=self.groups,
+        )
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            x = x + bias.astype(self.dtype)
+        return x
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation with PyTorch's running averages, over groups of examples.
+
+    `new = (1 - momentum) * old + momentum * batch`, the running variance unbiased. `group` is
+    how many consecutive examples are normalised together: 0 means the whole (global) batch,
+    the papers' GPUs each normalised their own share. Statistics are float32.
+
+    Parameters: `scale [C]`, `bias [C]`; batch_stats: `mean [C]`, `var [C]`.
+    """
+
+    momentum: float = 0.1
+    eps: float = 1e-5
+    group: int = 0
+    dtype: Dtype = jnp.float32
+    scale_init: Any = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B *S C"], *, train: bool) -> Float[Array, "B *S C"]:
+        channels = x.shape[-1]
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        if not train:
+            factor = scale * jax.lax.rsqrt(var.value + self.eps)
+            offset = bias - mean.value * factor
+            return (x.astype(jnp.float32) * factor + offset).astype(self.dtype)
+        group = self.group or x.shape[0]
+        if x.shape[0] % group:
+            raise ValueError(
+                f"bn_group={group} does not divide the batch of {x.shape[0]}: choose a divisor, "
+                "or 0 for the whole batch"
+            )
+        grouped = x.reshape(-1, group, *x.shape[1:]).astype(jnp.float32)  # G g *S C
+        axes = tuple(range(1, grouped.ndim - 1))
+        # One pass over the data: mean and mean of squares.
+        m = grouped.mean(axes, keepdims=True)
+        v = jnp.maximum(jnp.square(grouped).mean(axes, keepdims=True) - jnp.square(m), 0.0)
+        factor = scale * jax.lax.rsqrt(v + self.eps)
+        y = grouped * factor + (bias - m * factor)
+        if not self.is_initializing():
+            count = grouped[0, ..., 0].size
+            unbiased = v * (count / max(count - 1, 1))
+            mix = self.momentum
+            mean.value = (1 - mix) * mean.value + mix * m.reshape(-1, channels).mean(0)
+            var.value = (1 - mix) * var.value + mix * unbiased.reshape(-1, channels).mean(0)
+        return y.reshape(x.shape).astype(self.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention [Vaswani et al. 2017, Eq. 1] that also returns its weights.
+
+    `scale`: `"head_dim"` divides the logits by the square root of the width of a head,
+    `"heads"` by the square root of the number of heads (LIFT-Net Eq. 1 as printed).
+    Softmax is float32.
+    """
+
+    heads: int
+    scale: str = "head_dim"
+    qkv_bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, query: Float[Array, "B Q E"], memory: Float[Array, "B N E"]
+    ) -> tuple[Float[Array, "B Q E"], Float[Array, "B heads Q N"]]:
+        width = query.shape[-1]
+        if width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the embedding of {width}")
+
+        def split(x: Array, name: str) -> Array:
+            x = nn.Dense(width, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(x)
+            return x.reshape(*x.shape[:2], self.heads, width // self.heads)
+
+        q, k, v = split(query, "query"), split(memory, "key"), split(memory, "value")
+        divisor = {"head_dim": width // self.heads, "heads": self.heads}[self.scale]
+        logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits.astype(jnp.float32) / divisor**0.5, axis=-1)
+        y = jnp.einsum("bhqn,bnhd->bqhd", weights.astype(self.dtype), v)
+        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(query.shape)), weights
+
+
+class Mlp(nn.Module):
+    """Dense, GELU, Dense. `gelu`: `"erf"` is exact, `"tanh"` the approximation."""
+
+    hidden: int
+    gelu: str = "erf"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B E"]) -> Float[Array, "*B E"]:
+        width = x.shape[-1]
+        x = nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x)
+        x = jax.nn.gelu(x, approximate=self.gelu == "tanh")
+        return nn.Dense(width, dtype=self.dtype, name="fc2")(x)
+
+
+def adaptive_avg_pool3d(
+    x: Float[Array, "B T H W C"], size: tuple[int, int, int]
+) -> Float[Array, "B t h w C"]:
+    """Average into a fixed grid: cell i of n covers `floor(i L / n)` to `ceil((i + 1) L / n)`.
+
+    The rule of PyTorch's `AdaptiveAvgPool3d`; cells overlap where `n` does not divide `L` and
+    repeat where `n > L`. Accumulates in float32, returns the dtype of `x`.
+    """
+    y = x.astype(jnp.float32)
+    for axis, n in zip((1, 2, 3), size, strict=True):
+        length = x.shape[axis]
+        if length != n:
+            y = jnp.moveaxis(jnp.tensordot(_cells(length, n), y, axes=(1, axis)), 0, axis)
+    return y.astype(x.dtype)
+
+
+def _cells(length: int, n: int) -> Float[Array, "n length"]:
+    """The averaging matrix of one axis."""
+    cell = jnp.arange(n)[:, None]
+    at = jnp.arange(length)[None, :]
+    inside = (at >= cell * length // n) & (at < -(-(cell + 1) * length // n))
+    inside = inside.astype(jnp.float32)
+    return inside / inside.sum(1, keepdims=True)
+
+
+def max_pool3d(
+    x: Float[Array, "B T H W C"], window: int, stride: int, pad: int
+) -> Float[Array, "B t h w C"]:
+    """Max pooling with a cubic window, padded with minus infinity."""
+    spread = ((pad, pad),) * 3
+    return nn.max_pool(x, (window,) * 3, (stride,) * 3, spread)

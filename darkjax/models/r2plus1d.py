@@ -1,0 +1,126 @@
+"""R(2+1)D [Tran et al. 2018, arXiv 1711.11248], the graph of the IG-65M release.
+
+A 3-D convolution becomes a spatial 1x3x3 one, batch norm, ReLU and a temporal 3x1x1 one, with
+so many channels between them that the parameter count stays that of the 3x3x3 kernel. No pooling
+before the global average. R(2+1)D-34 with 11 classes has 63,497,618 parameters.
+
+Deviations: none known. The IG-65M files override the middle width of the second convolution in
+the first block of stages 2-4 (`caffe2_mid`), use eps 1e-3 and momentum 0.9 in PyTorch's sense;
+torchvision's R(2+1)D-18 does neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from darkjax.models import layers
+
+STAGE_SIZES = {"10": (1, 1, 1, 1), "18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
+
+
+def mid_planes(inputs: int, outputs: int) -> int:
+    """Channels between the spatial and the temporal kernel (Tran et al. Section 3.5)."""
+    return (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
+
+
+class Conv2Plus1D(nn.Module):
+    """1x3x3, batch norm, ReLU, 3x1x1: stands for one 3x3x3 convolution."""
+
+    features: int
+    mid: int
+    stride: int
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], *, train: bool) -> Float[Array, "B t h w O"]:
+        s = self.stride
+        spatial = layers.Conv3D(self.mid, (1, 3, 3), (1, s, s), dtype=self.dtype, name="spatial")
+        x = nn.relu(self.norm(name="bn")(spatial(x), train=train))
+        return layers.Conv3D(
+            self.features, (3, 1, 1), (s, 1, 1), dtype=self.dtype, name="temporal"
+        )(x)
+
+
+class Block(nn.Module):
+    """The basic residual block: two factorised convolutions and a shortcut."""
+
+    features: int
+    mids: tuple[int, int]
+    stride: int
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
+        kwargs = {"norm": self.norm, "dtype": self.dtype}
+        y = Conv2Plus1D(self.features, self.mids[0], self.stride, name="conv1", **kwargs)(
+            x, train=train
+        )
+        y = nn.relu(self.norm(name="bn1")(y, train=train))
+        y = Conv2Plus1D(self.features, self.mids[1], 1, name="conv2", **kwargs)(y, train=train)
+        y = self.norm(name="bn2")(y, train=train)
+        if self.stride != 1 or x.shape[-1] != self.features:
+            x = layers.Conv3D(
+                self.features, (1, 1, 1), (self.stride,) * 3, dtype=self.dtype, name="shortcut"
+            )(x)
+            x = self.norm(name="shortcut_bn")(x, train=train)
+        return nn.relu(x + y)
+
+
+class R2Plus1D(nn.Module):
+    """R(2+1)D; `variant` is the depth: "10" (tiny), "18", "34".
+
+    `out`: `stem`, `stage{1-4}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
+    With `num_classes=None` the first result is `pre_logits`.
+    """
+
+    num_classes: int | None
+    variant: str = "34"
+    width: int = 64
+    stem_mid: int = 45
+    stem_stride: int = 2  # over height and width; the paper's is 2, a tiny net may take 4
+    caffe2_mid: bool = True
+    bn_eps: float = 1e-3
+    bn_momentum: float = 0.9
+    bn_group: int = 0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W C"], *, train: bool
+    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+        dtype = self.dtype
+
+        def norm(name: str) -> layers.BatchNorm:
+            return layers.BatchNorm(
+                self.bn_momentum, self.bn_eps, self.bn_group, dtype=dtype, name=name
+            )
+
+        out = {}
+        x = video.astype(dtype)
+        stride = (1, self.stem_stride, self.stem_stride)
+        x = layers.Conv3D(self.stem_mid, (1, 7, 7), stride, dtype=dtype, name="stem_spatial")(x)
+        x = nn.relu(norm("stem_bn1")(x, train=train))
+        x = layers.Conv3D(self.width, (3, 1, 1), dtype=dtype, name="stem_temporal")(x)
+        x = out["stem"] = nn.relu(norm("stem_bn2")(x, train=train))
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        for stage, blocks in enumerate(STAGE_SIZES[self.variant], start=1):
+            planes = self.width * 2 ** (stage - 1)
+            for i in range(blocks):
+                mid = mid_planes(x.shape[-1], planes)  # computed once per block, used twice
+                second = mid_planes(planes, planes) if self.caffe2_mid else mid
+                stride = 2 if stage > 1 and i == 0 else 1
+                name = f"stage{stage}_{i}"
+                x = block(planes, (mid, second), stride, norm, dtype, name=name)(x, train)
+                out[f"stage{stage}/{i}"] = x
+        out["features"] = x
+        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
+        if self.num_classes is None:
+            return x, out
+        return nn.Dense(self.num_classes, name="head")(x), out

@@ -1,0 +1,118 @@
+"""3-D ResNet [Hara et al. 2018, arXiv 1711.09577], the graph of the CVPR 2018 release.
+
+Stem 7x7x7 with stride (1, 2, 2) and max pooling, basic blocks (18, 34) or bottlenecks
+(50, 101), the stride in the 3x3x3 convolution, shortcut "B" (1x1x1 convolution and batch norm) or
+"A" (strided, zero channels appended, no parameters). With 11 classes R3D-34 B has 63,519,179
+parameters, R3D-50 B 46,221,515.
+
+Deviations: the original's fixed-size average pooling is a global one here; equal at its native
+size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from darkjax.models import layers
+
+STAGE_SIZES = {
+    "10": (1, 1, 1, 1),
+    "18": (2, 2, 2, 2),
+    "34": (3, 4, 6, 3),
+    "50": (3, 4, 6, 3),
+    "101": (3, 4, 23, 3),
+}
+BOTTLENECK = ("50", "101")
+
+
+class Block(nn.Module):
+    """A basic block (`expansion` 1: two 3x3x3) or a bottleneck (4: 1x1x1, 3x3x3, 1x1x1)."""
+
+    planes: int
+    expansion: int
+    stride: int
+    shortcut: str
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
+        width, s = self.planes * self.expansion, self.stride
+        if self.expansion == 1:
+            plan = [(self.planes, 3, s), (width, 3, 1)]
+        else:
+            plan = [(self.planes, 1, 1), (self.planes, 3, s), (width, 1, 1)]
+        y = x
+        for i, (features, k, stride) in enumerate(plan, start=1):
+            conv = layers.Conv3D(
+                features, (k,) * 3, (stride,) * 3, dtype=self.dtype, name=f"conv{i}"
+            )
+            y = self.norm(name=f"bn{i}")(conv(y), train=train)
+            y = nn.relu(y) if i < len(plan) else y
+        if s != 1 or x.shape[-1] != width:
+            if self.shortcut == "B":
+                x = layers.Conv3D(width, (1, 1, 1), (s, s, s), dtype=self.dtype, name="shortcut")(x)
+                x = self.norm(name="shortcut_bn")(x, train=train)
+            else:
+                x = x[:, ::s, ::s, ::s]
+                x = jnp.pad(x, ((0, 0),) * 4 + ((0, width - x.shape[-1]),))
+        return nn.relu(x + y)
+
+
+class ResNet3D(nn.Module):
+    """3-D ResNet; `variant` is the depth: "10" (tiny), "18", "34", "50", "101".
+
+    `out`: `stem`, `stage{1-4}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
+    With `num_classes=None` the first result is `pre_logits`.
+    """
+
+    num_classes: int | None
+    variant: str = "34"
+    width: int = 64
+    shortcut: str = "B"
+    bn_eps: float = 1e-5
+    bn_momentum: float = 0.1
+    bn_group: int = 0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W C"], *, train: bool
+    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+        if self.shortcut not in ("A", "B"):
+            raise ValueError(f"shortcut must be 'A' or 'B', found {self.shortcut!r}")
+
+        def norm(name: str) -> layers.BatchNorm:
+            return layers.BatchNorm(
+                self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype, name=name
+            )
+
+        out = {}
+        x = video.astype(self.dtype)
+        x = layers.Conv3D(self.width, (7, 7, 7), (1, 2, 2), dtype=self.dtype, name="stem")(x)
+        x = nn.relu(norm("stem_bn")(x, train=train))
+        x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        expansion = 4 if self.variant in BOTTLENECK else 1
+        for stage, blocks in enumerate(STAGE_SIZES[self.variant], start=1):
+            for i in range(blocks):
+                x = block(
+                    self.width * 2 ** (stage - 1),
+                    expansion,
+                    2 if stage > 1 and i == 0 else 1,
+                    self.shortcut,
+                    norm,
+                    self.dtype,
+                    name=f"stage{stage}_{i}",
+                )(x, train)
+                out[f"stage{stage}/{i}"] = x
+        out["features"] = x
+        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
+        if self.num_classes is None:
+            return x, out
+        return nn.Dense(self.num_classes, name="head")(x), out

@@ -1,0 +1,72 @@
+"""Everything that training changes, and how it is made on a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from darkjax import optim, sharding
+from darkjax.methods import Method
+
+
+@flax.struct.dataclass
+class TrainState:
+    """`step` int32; `params`, `batch_stats` nested dicts; `opt_state` and `ema` of the trainable
+    parameters alone, flat (`{"a/b/kernel": array}`); `ema` is empty when it is off."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+
+    def variables(self, averaged: bool = False) -> dict[str, Any]:
+        """What a method takes; with `averaged`, the moving averages where there are some."""
+        params = self.params
+        if averaged and self.ema:
+            params = optim.unflatten({**optim.flatten(params), **self.ema})
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+def create(
+    method: Method,
+    tx: optax.GradientTransformation,
+    batch: dict[str, jax.ShapeDtypeStruct],
+    *,
+    seed: int,
+    ema: bool,
+    mesh: jax.sharding.Mesh,
+    rules: sharding.Rules = (),
+) -> tuple[TrainState, Any]:
+    """A fresh state, made on the mesh, and the shardings of its leaves.
+
+    Args:
+      method: what is trained.
+      tx: the optimiser of the trainable flat parameters.
+      batch: shapes and dtypes of one batch.
+      seed: of the parameters.
+      ema: keep a moving average of the trainable parameters.
+      mesh: the device mesh.
+      rules: which parameters are split, see `sharding.by_rules`.
+    """
+
+    def init() -> TrainState:
+        one = {k: jnp.zeros((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
+        variables = method.init(jax.random.key(seed), one)
+        params = variables["params"]
+        trainable, _ = optim.split(params, method.frozen)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=tx.init(trainable),
+            ema=jax.tree.map(jnp.copy, trainable) if ema else {},
+        )
+
+    shardings = sharding.by_rules(mesh, jax.eval_shape(init), rules)
+    with jax.set_mesh(mesh):
+        return jax.jit(init, out_shardings=shardings)(), shardings

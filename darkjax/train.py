@@ -1,0 +1,314 @@
+"""The one training loop. It knows methods only by their contract.
+
+Read `run` from top to bottom: data, model and optimiser, state, checkpoints, the update, the loop.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from darkjax import checkpoint, methods, optim, sharding, writers
+from darkjax import state as states
+from darkjax.data import pipeline, split
+from darkjax.data.records import Records
+from darkjax.errors import UserError
+
+# jax 0.10 on several CPU devices deadlocks with some 64 steps queued; accelerators lose nothing.
+MAX_IN_FLIGHT = 8
+Evaluate = Callable[[methods.Method, dict[str, Any]], dict[str, float]]
+
+
+class Outcome(NamedTuple):
+    """What a stage ended with; `finished` is False when a signal stopped it early."""
+
+    state: states.TrainState
+    method: methods.Method
+    finished: bool
+
+
+def run(
+    config: Any,
+    stage: Any,
+    records: Records,
+    *,
+    workdir: str | os.PathLike[str],
+    mesh: jax.sharding.Mesh,
+    evaluate: Evaluate | None = None,
+    sources: dict[str, dict[str, Any]] | None = None,
+    max_steps: int | None = None,
+    on_step: Callable[[int, dict[str, float]], None] | None = None,
+) -> Outcome:
+    """Train one stage, from its last checkpoint if there is one.
+
+    Args:
+      config: the whole resolved config; `seed`, `data`, `sharding` and `log_every` are used.
+      stage: the stage's own part: method, model, optim, epochs or steps, batch_size, …
+      records: the dataset.
+      workdir: the stage's folder: `checkpoints/`, `metrics.jsonl`, `tensorboard/`.
+      mesh: see `sharding.make_mesh`.
+      evaluate: called with the method and its variables every `stage.eval_every` epochs.
+      sources: weights of earlier stages by name, for `stage.init_from`.
+      max_steps: stop (and save) there as a signal would; for tests and notebooks.
+      on_step: called with each step's number and metrics, in order, up to 8 steps late.
+
+    Raises:
+      UserError: the config does not fit the data or the checkpoint; a loss term is NaN or inf.
+    """
+    # ---- data -------------------------------------------------------------------------------
+    train_rows, _, _ = split.rows(records, config.data)
+    sharding.check_batch(mesh, stage.batch_size)
+    sharding.check_batch(mesh, stage.batch_size // stage.accumulate, "batch_size / accumulate")
+    steps_per_epoch = len(train_rows) // stage.batch_size
+    total_steps = stage.steps or stage.epochs * steps_per_epoch
+
+    def batches(start_step: int) -> Any:
+        return pipeline.train_batches(
+            records,
+            train_rows,
+            cfg=config.data,
+            seed=config.seed,
+            batch_size=stage.batch_size,
+            start_step=start_step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_threads=config.data.num_threads,
+            workers=config.data.workers,
+        )
+
+    # ---- method and optimiser ---------------------------------------------------------------
+    method = methods.make(stage, len(records.classes))
+    tx = optim.make(stage.optim, total_steps)
+    rate = optim.schedule(stage.optim, total_steps)
+
+    # ---- state ------------------------------------------------------------------------------
+    height, width = config.data.size
+    shape = (stage.batch_size, config.data.frames, height, width, config.data.channels)
+    like = {
+        "video": jax.ShapeDtypeStruct(shape, np.uint8),
+        "label": jax.ShapeDtypeStruct(shape[:1], np.int32),
+        "mask": jax.ShapeDtypeStruct(shape[:1], np.float32),
+    }
+    state, shardings = states.create(
+        method,
+        tx,
+        like,
+        seed=config.seed,
+        ema=stage.ema > 0,
+        mesh=mesh,
+        rules=config.sharding,
+    )
+    chief = jax.process_index() == 0
+    say = print if chief else lambda *_: None
+    trainable, frozen = optim.split(state.params, method.frozen)
+    say(f"parameters: {_count(trainable):,} trained, {_count(frozen):,} frozen")
+
+    # ---- checkpoints: resume, or start from earlier stages --------------------------------------
+    best = stage.keep_best if evaluate is not None else None
+    saver = checkpoint.Checkpointer(os.path.join(workdir, "checkpoints"), best)
+    meta = {
+        "seed": config.seed,
+        "data": records.digest,
+        "config": config.to_json_best_effort(),
+    }
+    resume = saver.latest()
+    if resume is not None:
+        state, found = saver.restore(resume, state)
+        for key, what in (("data", "the dataset"), ("seed", "the seed")):
+            if found[key] != meta[key]:
+                raise UserError(
+                    f"{workdir} was trained with another {what.removeprefix('the ')} "
+                    f"({found[key]}, now {meta[key]}): a resumed run must see the same batches; "
+                    "give another --workdir"
+                )
+        say(f"resumed from the checkpoint of step {resume}")
+    elif stage.init_from:
+        state, line = checkpoint.place(state, sources or {}, stage.init_from)
+        say(line)
+
+    # ---- the update -------------------------------------------------------------------------
+    def update(state: states.TrainState, batch: Any) -> tuple[states.TrainState, Any]:
+        rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        progress = state.step.astype(jnp.float32) / total_steps
+        trainable, frozen = optim.split(state.params, method.frozen)
+
+        def loss(trainable, batch_stats, batch, rng):
+            params = optim.unflatten({**trainable, **frozen})
+            variables = {"params": params, "batch_stats": batch_stats}
+            return method.loss(variables, batch, rng, progress)
+
+        grads, batch_stats, metrics = accumulated(
+            loss, trainable, state.batch_stats, batch, rng, stage.accumulate
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        trainable = optax.apply_updates(trainable, updates)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        ema = {k: stage.ema * v + (1 - stage.ema) * trainable[k] for k, v in state.ema.items()}
+        params = optim.unflatten({**trainable, **frozen})
+        new = states.TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+        return new, metrics
+
+    update = jax.jit(
+        update, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh))
+    )
+
+    # ---- the loop ---------------------------------------------------------------------------
+    step = int(state.step)
+    end = total_steps if max_steps is None else min(total_steps, max_steps)
+    save_every = stage.save_every or max(steps_per_epoch, 1)
+    eval_every = stage.eval_every * steps_per_epoch if evaluate else 0
+    saved_at = resume
+    stopped = False
+    with (
+        jax.set_mesh(mesh),
+        saver,
+        writers.Writer(
+            workdir, process_index=jax.process_index(), resume_step=step + 1
+        ) as writer,
+        writers.Progress(
+            total_steps, stage.batch_size, process_index=jax.process_index()
+        ) as progress,
+        _on_sigterm() as terminated,
+        _closing(batches(step)) as data,
+    ):
+        flight = _Flight(writer, config.log_every, rate, on_step)
+        while step < end and not stopped:
+            with progress.waiting():
+                batch = sharding.to_global(mesh, next(data))
+            with jax.transfer_guard("disallow"):
+                state, metrics = update(state, batch)
+            step += 1
+            flight.launched(step, metrics)
+            progress.update(step, flight.latest)
+            stopped = saver.reached_preemption(step) if jax.process_count() > 1 else terminated()
+            last = step == end or stopped
+            evaluates = evaluate is not None and (
+                step == total_steps or (eval_every and step % eval_every == 0)
+            )
+            if last or evaluates or step % save_every == 0:
+                # Everything up to here is known to be finite before it may replace a checkpoint.
+                flight.land()
+                with progress.paused():
+                    score = None
+                    if evaluates and not stopped:
+                        numbers = evaluate(method, state.variables(averaged=True))
+                        writer.write(step, {f"val/{k}": v for k, v in numbers.items()})
+                        score = {best: numbers[best]} if best else None
+                    saver.save(state, meta | {"step": step}, score)
+                    saved_at = step
+        flight.land()
+    finished = step >= total_steps
+    if not finished:
+        say(f"stopped at step {saved_at} of {total_steps}; the same command goes on from there")
+    return Outcome(state, method, finished)
+
+
+def accumulated(
+    loss: Callable[..., tuple[jax.Array, methods.Aux]],
+    trainable: optim.Flat,
+    batch_stats: Any,
+    batch: Any,
+    rng: jax.Array,
+    n: int,
+) -> tuple[optim.Flat, Any, dict[str, jax.Array]]:
+    """Gradients, batch statistics and metrics of a batch taken in `n` parts, one after another.
+
+    Example i goes to part i mod n, so that every part is spread over all devices. Gradients and
+    metrics are means over the parts; batch statistics run through them.
+    """
+
+    def part(carry: Any, i: jax.Array) -> tuple[Any, Any]:
+        grads, stats = carry
+        piece = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:])[:, i], batch)
+        key = jax.random.fold_in(rng, i)
+        (value, aux), new = jax.value_and_grad(loss, has_aux=True)(trainable, stats, piece, key)
+        return (jax.tree.map(jnp.add, grads, new), aux.batch_stats), {"loss": value, **aux.metrics}
+
+    carry = (jax.tree.map(jnp.zeros_like, trainable), batch_stats)
+    if n == 1:
+        (grads, stats), metrics = part(carry, 0)
+        return grads, stats, metrics
+    if jax.default_backend() == "cpu":
+        # A convolution inside a loop loses its threads on the CPU, so the parts are unrolled.
+        rows = []
+        for i in range(n):
+            carry, metrics = part(carry, i)
+            rows.append(metrics)
+        metrics = jax.tree.map(lambda *x: jnp.stack(x), *rows)
+    else:
+        carry, metrics = jax.lax.scan(part, carry, jnp.arange(n))
+    grads, stats = carry
+    grads = jax.tree.map(lambda g: g / n, grads)
+    return grads, stats, jax.tree.map(lambda x: x.mean(0), metrics)
+
+
+class _Flight:
+    """The steps that are queued on the devices; each is checked when it lands."""
+
+    def __init__(self, writer: Any, log_every: int, rate: Any, on_step: Any):
+        self._queue: collections.deque[tuple[int, Any]] = collections.deque()
+        self._writer, self._log_every, self._rate, self._on_step = writer, log_every, rate, on_step
+        self.latest: dict[str, float] = {}
+
+    def launched(self, step: int, metrics: Any) -> None:
+        self._queue.append((step, metrics))
+        while len(self._queue) > MAX_IN_FLIGHT:
+            self._land_one()
+
+    def land(self) -> None:
+        while self._queue:
+            self._land_one()
+
+    def _land_one(self) -> None:
+        step, metrics = self._queue.popleft()
+        numbers = {k: float(v) for k, v in sharding.to_host(metrics).items()}
+        bad = [k for k, v in numbers.items() if not math.isfinite(v)]
+        if bad:
+            self._writer.write(step, numbers, echo=False)
+            raise UserError(
+                f"step {step}: {', '.join(f'{k} is {numbers[k]}' for k in bad)}; the run stops and "
+                "the last checkpoint is kept: lower optim.lr, set optim.clip, or look at the data "
+                "of this step"
+            )
+        self.latest = numbers
+        if self._on_step is not None:
+            self._on_step(step, numbers)
+        if step == 1 or step % self._log_every == 0:
+            row = {**numbers, "lr": float(self._rate(step - 1))}
+            self._writer.write(step, row, echo=False)
+
+
+@contextlib.contextmanager
+def _on_sigterm() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGTERM came; the old handler is put back afterwards."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set  # signals reach the main thread alone
+        return
+    old = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+@contextlib.contextmanager
+def _closing(data: Any) -> Iterator[Any]:
+    """An iterator of batches, its threads stopped at the end."""
+    with contextlib.closing(data):
+        yield iter(data)
+
+
+def _count(flat: optim.Flat) -> int:
+    return sum(math.prod(v.shape) for v in flat.values())

@@ -1,0 +1,303 @@
+"""Conversion: what is written, what is skipped, what is reported."""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny import Noise, folder_of_videos, moving_ball
+
+from darkjax.data import card as card_file
+from darkjax.data import convert as cli
+from darkjax.data import jobs, shards
+from darkjax.data.convert import convert
+from darkjax.data.decode import read_video, write_video
+from darkjax.data.records import Records
+from darkjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Counting(Noise):
+    """Noise that notes every clip it loads."""
+
+    loaded: list = dataclasses.field(default_factory=list, compare=False, repr=False)
+
+    def load(self, clip, root, **options):
+        self.loaded.append(clip.id)
+        return super().load(clip, root, **options)
+
+
+def _files(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_card(tmp_path):
+    dataset = Noise(train=10, test=4, bad=(3,))
+    card = convert(dataset, tmp_path, shards=3)
+    assert card == json.loads((tmp_path / "card.json").read_text())
+    assert card["classes"] == ["a", "b"] and card["name"] == "noise"
+    assert [row["clip"] for row in card["clips"]] == list(range(14))
+    train, test = card["splits"]["train"], card["splits"]["test"]
+    assert (train["clips"], train["per_class"]) == (9, [5, 4])
+    assert (test["clips"], test["per_class"]) == (4, [2, 2])
+    assert train["frames"] == sum(5 + n % 5 for n in range(10) if n != 3)
+    assert card["bad"] == [{"clip": 3, "path": "clip3", "reason": "clip 3 is bad on purpose"}]
+    assert (card["clips"][3]["shard"], card["clips"][3]["frames"]) == (-1, 0)
+    for shard in train["shards"] + test["shards"]:
+        content = (tmp_path / shard["file"]).read_bytes()
+        assert len(content) == shard["bytes"]
+        assert hashlib.sha256(content).hexdigest() == shard["sha256"]
+    luma = dataset.frames(0) @ np.array([0.299, 0.587, 0.114])
+    assert card["clips"][0]["mean_luma"] == pytest.approx(luma.mean(), abs=0.006)
+    names = {s["file"] for s in train["shards"]}
+    assert names == {f"noise-train-{k:05d}-of-00003.tfrecord" for k in range(3)}
+
+
+def test_resumed_conversion_does_nothing_twice(tmp_path):
+    dataset = Counting()
+    convert(dataset, tmp_path, shards=2)
+    assert sorted(dataset.loaded) == sorted(c.id for c in dataset.clips(None))
+    before = _files(tmp_path)
+    dataset.loaded.clear()
+    convert(dataset, tmp_path, shards=2)
+    assert dataset.loaded == [] and _files(tmp_path) == before
+
+
+def test_a_killed_conversion_is_continued(tmp_path):
+    dataset = Counting()
+    convert(dataset, tmp_path, shards=2)
+    before = _files(tmp_path)
+    # as after a kill while the second training shard was written
+    lost = "noise-train-00001-of-00002"
+    for suffix in (".tfrecord", ".idx.npy", ".json"):
+        (tmp_path / f"{lost}{suffix}").unlink()
+    (tmp_path / "card.json").unlink()
+    (tmp_path / f"{lost}.tfrecord.part-99999").write_bytes(b"half")
+    with pytest.raises(UserError, match="run the same command again"):
+        Records(tmp_path)
+    dataset.loaded.clear()
+    convert(dataset, tmp_path, shards=2)
+    assert _files(tmp_path) == before  # bit for bit, and the half file is gone
+    assert 0 < len(dataset.loaded) < 20
+
+
+def test_an_error_leaves_no_half_shard(tmp_path, monkeypatch):
+    dataset = Noise()
+
+    def full(job, shard_part, tick):
+        shard_part.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_write_records", full)
+        with pytest.raises(UserError, match=r"No space left.*free some space.*same command again"):
+            convert(dataset, tmp_path, shards=1)
+    assert list(tmp_path.iterdir()) == []
+
+    def interrupted(job, shard_part, tick):
+        shard_part.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "_write_records", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(dataset, tmp_path, shards=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_settings_and_clips_are_refused(tmp_path):
+    convert(Noise(), tmp_path, shards=1)
+    with pytest.raises(UserError, match=r"max_frames=None \(now 4\).*another --out"):
+        convert(Noise(), tmp_path, shards=1, max_frames=4)
+    with pytest.raises(UserError, match="the dataset's list, labels, groups or options changed"):
+        convert(Noise(train=22), tmp_path, shards=1)
+    with pytest.raises(UserError, match=r"found noise-test-00000-of-00001\.tfrecord"):
+        convert(Noise(), tmp_path, shards=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoding": "png"}, "encoding raw or jpeg; found 'png'"),
+        ({"short_side": 0}, "short_side of at least 1"),
+        ({"max_frames": 1}, "max_frames of at least 2"),
+        ({"encoding": "jpeg", "jpeg_quality": 0}, "jpeg_quality from 1 to 100"),
+        ({"shards": 0}, "at least 1 shard"),
+        ({"shard_index": 2, "shard_count": 2}, "shard_index < shard_count"),
+    ],
+)
+def test_refused_options(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        convert(Noise(), tmp_path, **options)
+
+
+def test_nothing_converted(tmp_path):
+    dataset = Noise(train=2, test=0, bad=(0, 1))
+    with pytest.raises(UserError, match="all 2 failed, the first with: clip 0 is bad"):
+        convert(dataset, tmp_path)
+    assert not (tmp_path / "card.json").exists()
+
+
+def test_shards_change_neither_digest_nor_rows(tmp_path):
+    one = convert(Noise(), tmp_path / "1", shards=1)
+    four = convert(Noise(), tmp_path / "4", shards=4)
+    assert card_file.digest(one) == card_file.digest(four)
+    assert card_file.digest(convert(Noise(bad=(2,)), tmp_path / "b")) != card_file.digest(one)
+    assert card_file.digest(convert(Noise(), tmp_path / "m", max_frames=3)) != card_file.digest(one)
+
+
+def test_many_machines(tmp_path):
+    first = Counting()
+    assert convert(first, tmp_path / "n", shards=3, shard_index=0, shard_count=2) is None
+    assert not (tmp_path / "n" / "card.json").exists()
+    second = Counting()
+    card = convert(second, tmp_path / "n", shards=3, shard_index=1, shard_count=2)
+    assert card is not None and not set(first.loaded) & set(second.loaded)
+    convert(Noise(), tmp_path / "1", shards=3)
+    names = [p.name for p in (tmp_path / "1").glob("*.tfrecord")]
+    for name in names:
+        alone, together = (tmp_path / "1" / name).read_bytes(), (tmp_path / "n" / name).read_bytes()
+        assert alone == together
+
+
+def test_processes_write_the_same_bytes(tmp_path):
+    convert(Noise(), tmp_path / "0", shards=2)
+    convert(Noise(), tmp_path / "2", shards=2, workers=2)
+    assert _files(tmp_path / "0") == _files(tmp_path / "2")
+
+
+def test_bad_files_are_reported_and_the_rest_converted(tmp_path, capsys):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    folder_of_videos(raw)
+    (raw / "hug" / "text.mp4").write_text("not a video\n" * 30)
+    (raw / "hug" / "empty.mp4").touch()
+    write_video(raw / "hug" / "one.mp4", moving_ball(1), 30)
+    write_video(raw / "run" / "cut.mkv", moving_ball(40), 30)
+    content = (raw / "run" / "cut.mkv").read_bytes()
+    (raw / "run" / "cut.mkv").write_bytes(content[: len(content) // 2])
+    flags = ["--dataset=folder", f"--raw={raw}", f"--out={out}", "--short_side=24", "--workers=0"]
+    assert cli.main(flags) == 0
+    printed = capsys.readouterr().out
+    for name, reason in (
+        ("hug/text.mp4", "not a video"), ("hug/empty.mp4", "empty file"),
+        ("hug/one.mp4", "at least 2 frames, decoded 1"), ("run/cut.mkv", "truncated: pictures end"),
+    ):  # fmt: skip
+        assert [line for line in printed.splitlines() if name in line and reason in line], printed
+    assert "4 clips converted (train 4), 4 bad, 2 classes" in printed
+    with Records(out) as records:
+        assert len(records) == 4
+        for record in range(4):
+            row = records.clips[records.meta["clip"][record]]
+            direct = read_video(raw / row["path"], short_side=24)
+            frames = records.read_frames(record, range(row["frames"]))
+            np.testing.assert_array_equal(frames, direct.frames)
+            source = hashlib.sha256((raw / row["path"]).read_bytes()).hexdigest()
+            assert row["source_sha256"] == source
+            assert (row["height"], row["width"]) == (24, 36) and row["fps"] == 30
+
+
+def test_command_line_errors(tmp_path, capsys):
+    assert cli.main(["--dataset=foldr", f"--raw={tmp_path}", f"--out={tmp_path}/o"]) == 2
+    assert "did you mean 'folder'" in capsys.readouterr().err
+    assert cli.main(["--dataset=folder", f"--out={tmp_path}/o"]) == 2
+    assert "give their folder with --raw" in capsys.readouterr().err
+    assert cli.main(["--dataset=folder", f"--raw={tmp_path}"]) == 2
+    assert "expected --out" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--dataset=synthetic", "--clips_per_class=train=3"])
+    assert stopped.value.code == 2
+
+
+def test_command_line_renders(tmp_path, capsys):
+    flags = [
+        "--dataset=synthetic", f"--out={tmp_path}", "--classes=Walk,Sit", "--seed=3", "--frames=4",
+        "--clips_per_class=train:2,test:1", "--groups=train:2,test:1", "--height=20", "--width=24",
+        "--domain=thermal", "--workers=0",
+    ]  # fmt: skip
+    assert cli.main(flags) == 0
+    assert "6 clips converted (test 2, train 4), 0 bad, 2 classes" in capsys.readouterr().out
+    records = Records(tmp_path)
+    assert records.classes == ("Walk", "Sit") and records.domains == ("thermal",)
+    assert records.meta["frames"].tolist() == [4] * 6 and records.meta["height"][0] == 20
+
+
+def test_module_runs_and_help_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from darkjax.data import convert\n"
+        "try: convert.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'jax', 'av', 'PIL', 'grain', 'flax'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "--shard_index" in done.stdout and done.stdout.endswith("[]\n")
+    command = [sys.executable, "-m", "darkjax.data.convert", "--verify", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: expected a converted dataset")
+
+
+def test_progress_is_redrawn_only_on_a_terminal(monkeypatch):
+    from darkjax.data.progress import Progress
+
+    class Stream:
+        def __init__(self, tty):
+            self.tty, self.text = tty, ""
+
+        def isatty(self):
+            return self.tty
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for tty, updates in ((True, 30), (False, 3)):
+        stream = Stream(tty)
+        progress = Progress(100, "clips", stream)
+        for step in range(1, 61):
+            now[0] += 0.25
+            progress.update(step)
+        progress.close()
+        assert stream.text.count("clips/s") == (60 if tty else updates)
+        assert ("\r" in stream.text) == tty
+    assert progress.line(50) == "50/100 clips, 3.3 clips/s, 0.2 min left"
+
+
+def test_work_is_counted_across_processes():
+    counter = jobs.multiprocessing.get_context("spawn").Value("q", 0)
+    jobs._start_worker(counter)
+    jobs._tick()
+    jobs._tick()
+    assert counter.value == 2
+
+
+def test_real_clips_equal_a_direct_decode(tmp_path, shared):
+    root = tmp_path / "raw"
+    lines = (shared / "data" / "arid6" / "train.txt").read_text().splitlines()[::40]
+    (root / "train").mkdir(parents=True)
+    for name in ("mapping_table_23.txt", "manifest.csv"):
+        os.symlink(shared / "data" / "arid6" / name, root / name)
+    (root / "train.txt").write_text("\n".join(lines))
+    for folder in (shared / "data" / "arid6" / "train").iterdir():
+        os.symlink(folder, root / "train" / folder.name)
+    card = convert("arid_ee6222", tmp_path / "out", raw=root, short_side=120)
+    records = Records(tmp_path / "out")
+    assert len(records) == len(lines) == 4 and card["bad"] == []
+    with (root / "manifest.csv").open() as file:
+        luma = {line.split(",")[0]: float(line.split(",")[-1]) for line in list(file)[1:]}
+    for record in range(4):
+        row = records.clips[records.meta["clip"][record]]
+        direct = read_video(root / row["path"])
+        frames = records.read_frames(record, range(row["frames"]))
+        np.testing.assert_array_equal(frames, direct.frames)
+        assert frames.shape[1:] == (120, 160, 3)
+        assert row["mean_luma"] == pytest.approx(luma[row["path"]], abs=1.5)

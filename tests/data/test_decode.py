@@ -1,0 +1,152 @@
+"""Video files to frames: what comes out, and what is said of files that are bad."""
+
+import av
+import numpy as np
+import pytest
+from tiny import moving_ball
+
+from darkjax.data.decode import read_video, write_video
+from darkjax.errors import UserError
+
+
+def _encode(path, frames, codec="libx264", **options):
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, 30)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def test_write_then_read(tmp_path):
+    frames = moving_ball(frames=9)
+    write_video(tmp_path / "a.mp4", frames, 24)
+    video = read_video(tmp_path / "a.mp4")
+    assert video.frames.shape == frames.shape and video.frames.dtype == np.uint8
+    assert video.fps == 24
+    difference = np.abs(video.frames.astype(int) - frames)
+    assert difference.mean() < 2 and difference.max() < 25
+    # every frame is in its place: the blob's centre moves by four pixels a frame
+    centre = (video.frames[..., 0] - 16.0).clip(0).argmax(2).mean(1)
+    assert (np.diff(centre) > 2).all()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
+
+
+def test_max_frames(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_ball(9), 30)
+    whole = read_video(tmp_path / "a.mp4").frames
+    np.testing.assert_array_equal(read_video(tmp_path / "a.mp4", max_frames=4).frames, whole[:4])
+
+
+@pytest.mark.parametrize(("short_side", "size"), [(32, (32, 48)), (21, (21, 32)), (48, (48, 72))])
+def test_resize_keeps_aspect_and_brightness(tmp_path, short_side, size):
+    write_video(tmp_path / "a.mp4", np.full((3, 32, 48, 3), 90, np.uint8), 30)
+    frames = read_video(tmp_path / "a.mp4", short_side=short_side).frames
+    assert frames.shape == (3, *size, 3)
+    assert np.abs(frames.astype(int) - 90).max() <= 2
+
+
+def test_resize_of_a_tall_video(tmp_path):
+    write_video(tmp_path / "a.mp4", np.full((2, 64, 32, 3), 90, np.uint8), 30)
+    assert read_video(tmp_path / "a.mp4", short_side=16).frames.shape == (2, 32, 16, 3)
+
+
+def test_rotation_is_applied(tmp_path):
+    frames = np.full((3, 32, 48, 3), 20, np.uint8)
+    frames[:, :16, :24] = 200  # top left
+    write_video(tmp_path / "a.mp4", frames, 30)
+    path = tmp_path / "a.mp4"
+    one, zero, minus = b"\0\1\0\0", b"\0\0\0\0", b"\xff\xff\0\0"
+    upright = one + zero * 3 + one + zero * 3 + b"\x40\0\0\0"
+    clockwise = zero + one + zero + minus + zero * 4 + b"\x40\0\0\0"
+    content = path.read_bytes()
+    assert content.count(upright) == 2  # of the movie and of the track
+    at = content.rfind(upright)
+    path.write_bytes(content[:at] + clockwise + content[at + len(upright) :])
+    turned = read_video(path).frames
+    assert turned.shape == (3, 48, 32, 3)
+    assert turned[:, :20, 20:].min() > 150 and turned[:, :20, :12].max() < 60  # now top right
+
+
+def test_missing_and_empty(tmp_path):
+    with pytest.raises(UserError, match=r"missing file.*no\.mp4"):
+        read_video(tmp_path / "no.mp4")
+    (tmp_path / "e.mp4").touch()
+    with pytest.raises(UserError, match=r"empty file.*e\.mp4"):
+        read_video(tmp_path / "e.mp4")
+
+
+def test_text_is_no_video(tmp_path):
+    (tmp_path / "t.mp4").write_text("this is not a video\n" * 50)
+    with pytest.raises(UserError, match=r"not a video.*Invalid data.*t\.mp4"):
+        read_video(tmp_path / "t.mp4")
+
+
+def test_sound_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "s.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        sound.rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with pytest.raises(UserError, match=r"no video stream in .*s\.wav"):
+        read_video(tmp_path / "s.wav")
+
+
+def test_one_frame(tmp_path):
+    write_video(tmp_path / "one.mp4", moving_ball(1), 30)
+    with pytest.raises(UserError, match=r"at least 2 frames, decoded 1 in .*one\.mp4"):
+        read_video(tmp_path / "one.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "message"),
+    [
+        ("c.mp4", "libx264", r"truncated: decoded \d+ of 40 frames"),
+        ("c.mp4", "mpeg4", r"truncated: decoded \d+ of 40 frames"),
+        ("c.avi", "mpeg4", r"truncated: decoded \d+ of 40 frames"),
+        ("c.mkv", "libx264", r"truncated: pictures end 0\.\d+ s before the declared end"),
+    ],
+)
+def test_truncated(tmp_path, name, codec, message):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 48, 3), dtype=np.uint8)
+    path = tmp_path / name
+    options = {"movflags": "faststart"} if name.endswith("mp4") else {}
+    _encode(path, noise, codec, **options)
+    assert len(read_video(path).frames) == 40
+    _cut(path, 0.6)
+    with pytest.raises(UserError, match=message):
+        read_video(path)
+
+
+def test_truncated_before_its_table(tmp_path):
+    write_video(tmp_path / "c.mp4", moving_ball(20), 30)  # the table is at the end of the file
+    _cut(tmp_path / "c.mp4", 0.7)
+    with pytest.raises(UserError, match=r"not a video, or only its beginning.*c\.mp4"):
+        read_video(tmp_path / "c.mp4")
+
+
+def test_write_refuses(tmp_path):
+    with pytest.raises(UserError, match="even height and width"):
+        write_video(tmp_path / "a.mp4", np.zeros((2, 31, 48, 3), np.uint8), 30)
+    with pytest.raises(UserError, match="expected uint8"):
+        write_video(tmp_path / "a.mp4", np.zeros((2, 32, 48, 3), np.float32), 30)
+
+
+def test_without_pyav(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"pip install 'darkjax\[convert\]'"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_real_files_are_read_whole(shared):
+    xvid = read_video(shared / "data" / "bright" / "test.avi", short_side=30)
+    assert xvid.frames.shape[1] == 30 and len(xvid.frames) > 100

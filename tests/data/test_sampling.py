@@ -1,0 +1,128 @@
+"""Frames and windows: bounds, order, coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darkjax.data import sampling
+
+counts = st.integers(1, 80)
+few = st.integers(1, 20)
+
+
+def _rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@settings(deadline=None, max_examples=150)
+@given(counts, few, st.integers(1, 4), st.integers(0, 99))
+def test_random_clip(num_frames, frames, stride, seed):
+    numbers = sampling.random_clip(num_frames, frames, stride, _rng(seed))
+    assert numbers.shape == (frames,)
+    assert numbers.min() >= 0 and numbers.max() < num_frames
+    if num_frames >= sampling.span(frames, stride):
+        assert (np.diff(numbers) == stride).all()
+    else:
+        np.testing.assert_array_equal(numbers, np.arange(frames) * stride % num_frames)
+
+
+def test_random_clip_reaches_every_start():
+    starts = {int(sampling.random_clip(6, 3, 2, _rng(seed))[0]) for seed in range(40)}
+    assert starts == {0, 1}  # frames 0, 2, 4 or 1, 3, 5
+    assert sampling.span(3, 2) == 5
+
+
+def test_short_clip_loops():
+    np.testing.assert_array_equal(sampling.random_clip(3, 7, 1, _rng()), [0, 1, 2, 0, 1, 2, 0])
+
+
+def test_spaced_clips():
+    np.testing.assert_array_equal(sampling.spaced_clips(10, 4, 1, 1), [[3, 4, 5, 6]])
+    np.testing.assert_array_equal(
+        sampling.spaced_clips(10, 4, 1, 3), [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
+    )
+    np.testing.assert_array_equal(sampling.spaced_clips(2, 3, 1, 2), [[0, 1, 0]] * 2)
+
+
+@settings(deadline=None, max_examples=100)
+@given(counts, few, st.integers(1, 5))
+def test_spaced_clips_cover_the_ends(num_frames, frames, count):
+    clips = sampling.spaced_clips(num_frames, frames, 1, count)
+    assert clips.shape == (count, frames) and (np.diff(clips[:, 0]) >= 0).all()
+    if count > 1 and num_frames >= frames:
+        assert clips[0, 0] == 0 and clips[-1, -1] == num_frames - 1
+
+
+@settings(deadline=None, max_examples=150)
+@given(counts, few, st.integers(0, 99))
+def test_segments(num_frames, frames, seed):
+    numbers = sampling.random_segments(num_frames, frames, _rng(seed))
+    edges = np.arange(frames + 1) * num_frames / frames
+    assert (numbers >= np.floor(edges[:-1])).all() and (numbers < np.ceil(edges[1:])).all()
+    assert (np.diff(numbers) >= 0).all() and numbers.max() < num_frames
+    for offset in sampling.spaced_segments(num_frames, frames, 3):
+        assert (np.diff(offset) >= 0).all() and offset.min() >= 0 and offset.max() < num_frames
+
+
+def test_segment_centres_by_hand():
+    np.testing.assert_array_equal(sampling.spaced_segments(12, 3, 1), [[2, 6, 10]])
+    np.testing.assert_array_equal(sampling.spaced_segments(12, 3, 2), [[1, 5, 9], [3, 7, 11]])
+
+
+def test_segments_vary_within_the_segment():
+    seen = {int(sampling.random_segments(12, 3, _rng(seed))[1]) for seed in range(60)}
+    assert seen == {4, 5, 6, 7}
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(8, 40), st.integers(8, 40), st.integers(0, 999))
+def test_windows_are_inside(height, width, seed):
+    crop = sampling.random_crop(height, width, (8, 6), _rng(seed))
+    resized = sampling.random_resized_crop(height, width, (8, 8), _rng(seed), (0.05, 1.0))
+    windows = [crop, resized]
+    for count in (1, 3, 5, 10):
+        windows += sampling.spaced_crops(height, width, (8, 8), count)
+    for window in windows:
+        assert window.y >= 0 and window.x >= 0 and window.height > 0 and window.width > 0
+        assert window.y + window.height <= height and window.x + window.width <= width
+
+
+def test_random_crop_reaches_every_place():
+    places = {sampling.random_crop(5, 4, (4, 2), _rng(seed))[:2] for seed in range(200)}
+    assert places == {(y, x) for y in range(2) for x in range(3)}
+
+
+def test_resized_crop_area_and_aspect():
+    windows = [
+        sampling.random_resized_crop(100, 100, (10, 20), _rng(s), (0.1, 0.2)) for s in range(300)
+    ]
+    areas = np.array([w.height * w.width for w in windows]) / 1e4
+    aspects = np.array([w.width / w.height for w in windows]) / 2  # size itself is 1:2
+    assert (
+        areas.min() > 0.09 and areas.max() < 0.21 and areas.mean() == pytest.approx(0.15, abs=0.01)
+    )
+    assert aspects.min() > 0.7 and aspects.max() < 1.4
+    assert np.log(aspects).mean() == pytest.approx(0, abs=0.03)
+    whole = sampling.random_resized_crop(30, 30, (8, 8), _rng(), (1.0, 1.0), (1.0, 1.0))
+    assert whole == (0, 0, 30, 30, False)
+
+
+def test_spaced_crops_by_hand():
+    def crops(*args):
+        return [(c.y, c.x, c.flip) for c in sampling.spaced_crops(*args)]
+
+    assert crops(10, 20, (8, 8), 1) == [(1, 6, False)]
+    assert crops(10, 20, (8, 8), 3) == [(1, 0, False), (1, 6, False), (1, 12, False)]
+    assert crops(20, 10, (8, 8), 3) == [(0, 1, False), (6, 1, False), (12, 1, False)]
+    five = [(0, 0), (0, 12), (2, 0), (2, 12), (1, 6)]
+    assert [c[:2] for c in crops(10, 20, (8, 8), 5)] == five
+    assert crops(10, 20, (8, 8), 10) == [(*p, False) for p in five] + [(*p, True) for p in five]
+    with pytest.raises(ValueError, match="found 4"):
+        sampling.spaced_crops(10, 20, (8, 8), 4)
+
+
+def test_largest_window():
+    assert sampling.largest_window(120, 160, (112, 112)) == (120, 120)
+    assert sampling.largest_window(120, 160, (112, 224)) == (80, 160)
+    assert sampling.largest_window(60, 80, (112, 112)) == (60, 60)

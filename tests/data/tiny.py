@@ -1,0 +1,75 @@
+"""Small material for the tests of the data code."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from darkjax.data.clip import Clip, deal_folds
+from darkjax.data.decode import Video, write_video
+from darkjax.errors import UserError
+
+
+def noise(seed: int, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Frames no two pixels of which are alike by more than chance."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """A dataset without files: clip n is noise of seed n, of 5 to 9 frames of 10×12 pixels."""
+
+    name: str = "noise"
+    train: int = 20
+    test: int = 6
+    bad: tuple[int, ...] = ()
+    channels: int = 3
+
+    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        return ("a", "b")
+
+    def clips(self, root: pathlib.Path | None) -> list[Clip]:
+        clips = [
+            Clip(
+                f"clip{n}", "", n % 2, f"group{n // 2}", "train", "dark" if n % 3 else "day", seed=n
+            )
+            for n in range(self.train)
+        ]
+        clips += [
+            Clip(f"test{n}", "", n % 2, f"other{n}", "test", "dark", seed=100 + n)
+            for n in range(self.test)
+        ]
+        return deal_folds(clips)
+
+    def load(self, clip, root, *, short_side=None, max_frames=None) -> Video:
+        if clip.seed in self.bad:
+            raise UserError(f"clip {clip.seed} is bad on purpose")
+        return Video(self.frames(clip.seed)[:max_frames], 25.0)
+
+    def frames(self, seed: int) -> np.ndarray:
+        return noise(seed, (5 + seed % 5, 10, 12, self.channels))
+
+
+def moving_ball(frames: int = 8, height: int = 32, width: int = 48) -> np.ndarray:
+    """A smooth blob that crosses the picture: what a codec keeps well."""
+    t, y, x = np.ogrid[:frames, :height, :width]
+    blob = 220 * np.exp(-(((y - height / 2) / 8) ** 2) - ((x - 4 - 4 * t) / 8) ** 2)
+    return np.repeat(blob[..., None], 3, -1).astype(np.uint8) + np.uint8(16)
+
+
+def folder_of_videos(root: pathlib.Path, classes=("hug", "run"), per_class: int = 2) -> None:
+    """root/CLASS/N.mp4, tiny."""
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for n in range(per_class):
+            write_video(root / name / f"{name}{n}.mp4", moving_ball(), 30)
+
+
+def flip_byte(path: pathlib.Path, position: int) -> None:
+    """Invert one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+__all__ = ["Noise", "flip_byte", "folder_of_videos", "moving_ball", "noise"]
