@@ -12,7 +12,6 @@ Deviations (the paper is silent; each is a field of `default_config`):
 - affine, optical and elastic warps are composed and the clip is resampled once.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -40,6 +39,9 @@ __all__ = [
 ]
 
 
+Fields = Any  # a dict or an ml_collections.ConfigDict, which is not a Mapping to Python
+
+
 def default_config() -> dict[str, Any]:
     """Every field of the chain with its default; ``p`` is a probability per clip, 0 turns it off.
 
@@ -65,7 +67,7 @@ def augment(
     key: PRNGKeyArray,
     video: Float[Array, "B T H W C"],
     target: Float[Array, "B K"],
-    cfg: Mapping[str, Any],
+    cfg: Fields,
     index: Int[Array, "B"] | None = None,
 ) -> tuple[Float[Array, "B T H W C"], Float[Array, "B K"]]:
     """Apply the chain to a batch of clips.
@@ -97,12 +99,10 @@ def augment(
     return video, target
 
 
-def example_keys(
-    key: PRNGKeyArray, batch: int, index: Int[Array, "B"] | None = None
-) -> PRNGKeyArray:
+def example_keys(key: PRNGKeyArray, batch: int, index: Int[Array, "B"] | None = None) -> Array:
     """One key per example, folded from (key, place in the global batch); shape [batch]."""
     if index is None:
-        index = jnp.arange(batch, dtype=jnp.uint32)
+        index = jnp.arange(batch)
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
@@ -116,7 +116,7 @@ _FLIP_KEY, _JITTER_KEY, _AFFINE_KEY, _OPTICAL_KEY = map(_purpose, range(4))
 _ELASTIC_KEY, _RAIN_KEY, _SHUFFLE_KEY, _CUTMIX_KEY = map(_purpose, range(4, 8))
 
 
-def _augment_clip(key: PRNGKeyArray, video: Array, cfg: Mapping[str, Any]) -> Array:
+def _augment_clip(key: PRNGKeyArray, video: Array, cfg: Fields) -> Array:
     """The transforms that look at one clip only."""
     if _on(cfg, "flip"):
         video = flip(_FLIP_KEY(key), video, **cfg["flip"])
@@ -132,7 +132,7 @@ def _augment_clip(key: PRNGKeyArray, video: Array, cfg: Mapping[str, Any]) -> Ar
     return video
 
 
-def _warp_points(key: PRNGKeyArray, height: int, width: int, cfg: Mapping[str, Any]) -> Array:
+def _warp_points(key: PRNGKeyArray, height: int, width: int, cfg: Fields) -> Array:
     """Source points of the affine, then optical, then elastic warp of a picture.
 
     Points are traced back from the output, so the maps come in the reverse order.
@@ -201,7 +201,7 @@ def elastic_distortion(
     return warp.sample(video, points, border=border)
 
 
-def _on(cfg: Mapping[str, Any], name: str) -> bool:
+def _on(cfg: Fields, name: str) -> bool:
     return name in cfg and cfg[name]["p"] > 0
 
 
@@ -215,7 +215,7 @@ _RANGES = {
 }
 
 
-def check_config(cfg: Mapping[str, Any]) -> None:
+def check_config(cfg: Fields) -> None:
     """Raise a UserError for an unknown field or a number out of its range."""
     known = default_config()
     for name in cfg:
@@ -231,8 +231,7 @@ def check_config(cfg: Mapping[str, Any]) -> None:
                 options = ", ".join(known[name])
                 raise UserError(f"augment.{name}.{field}: unknown; expected one of {options}")
             low, high = _RANGES.get(field, (0.0, float("inf")))
-            values = fields[field] if isinstance(fields[field], tuple) else (fields[field],)
-            if not all(low <= value <= high for value in values):
-                raise UserError(
-                    f"augment.{name}.{field}: expected {low} to {high}, found {fields[field]}"
-                )
+            value = fields[field]
+            values = value if isinstance(value, tuple | list) else (value,)
+            if not all(low <= v <= high for v in values):
+                raise UserError(f"augment.{name}.{field}: expected {low} to {high}, found {value}")

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from darkjax.errors import UserError
 
@@ -35,7 +35,7 @@ def frame_shuffle(
 
 
 def cutmix(
-    keys: PRNGKeyArray,
+    keys: Array,
     video: Float[Array, "B T H W C"],
     target: Float[Array, "B K"],
     *,
@@ -63,7 +63,7 @@ def cutmix(
     Source: CutMix, Yun et al. 2019, equation 1 and section 3.1; one box per example here.
     """
     boxes = jax.vmap(lambda key: _random_box(key, video.shape[2], video.shape[3], alpha, p))
-    inside = boxes(keys)  # [B, H, W] bool
+    inside = boxes(keys)  # [B, H, W]
     share = jnp.mean(inside.astype(jnp.float32), axis=(1, 2))[:, None]
     share = share.astype(target.dtype)
 
@@ -80,7 +80,7 @@ def cutmix(
 
 def _random_box(
     key: PRNGKeyArray, height: int, width: int, alpha: float, p: float
-) -> Float[Array, "H W"]:
+) -> Bool[Array, "H W"]:
     """True inside of a random box, False everywhere in a share 1 - p of the draws."""
     draws = jax.random.uniform(key, (4,))
     kept = jnp.interp(draws[0], *_beta_quantiles(alpha))

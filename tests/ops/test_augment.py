@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
@@ -270,7 +271,8 @@ def test_the_default_index_is_the_place_in_the_batch():
 
 def test_turning_one_transform_off_leaves_the_others():
     video, target = batch(2), jax.nn.one_hot(jnp.arange(2), 5)
-    flip_only, _ = aug.augment(KEY, video, target, {"flip": {"p": 0.5}})
+    only = ml_collections.ConfigDict({"flip": {"p": 0.5}})
+    flip_only, _ = aug.augment(KEY, video, target, only)
     with_zeroes, _ = aug.augment(KEY, video, target, {**_all_off(), "flip": {"p": 0.5}})
     np.testing.assert_array_equal(flip_only, with_zeroes)
 
@@ -288,6 +290,7 @@ def test_off_is_not_traced():
 def test_config_errors():
     check = aug.check_config
     check(aug.default_config())
+    check(ml_collections.ConfigDict(aug.default_config()).lock())
     with pytest.raises(UserError, match=r"augment\.flipp: unknown; expected one of flip, jitter"):
         check({"flipp": {"p": 1.0}})
     with pytest.raises(UserError, match=r"augment\.rain\.drops: unknown; .*density"):

@@ -61,10 +61,10 @@ def test_uint8_form_is_the_table_for_numpy_and_jax():
 
 def test_errors():
     with pytest.raises(UserError, match="gamma: expected a number above 0, found 0"):
-        gamma_correct(jnp.zeros(1), 0)
+        gamma_correct(jnp.zeros(1), 0.0)
     with pytest.raises(UserError, match="found -1"):
-        gamma_correct_uint8(np.zeros(1, np.uint8), -1)
-    with pytest.raises(TypeError, match="uint8"):
+        gamma_correct_uint8(np.zeros(1, np.uint8), -1.0)
+    with pytest.raises(TypeError, match="uint8|u8"):
         gamma_correct(jnp.zeros(1, jnp.uint8), 2.0)
-    with pytest.raises(TypeError, match="float32"):
+    with pytest.raises(TypeError, match="float32|f32"):
         gamma_correct_uint8(np.zeros(1, np.float32), 2.0)
