@@ -152,14 +152,17 @@ def main() -> None:
 
     sample = clips[:: max(len(clips) // 80, 1)]
     size = {"frames": 32, "height": 120, "width": 160, "fps": 30.0}
-    columns = {"rendered": [statistics(render(c.action, seed=c.seed, group=c.group_index,
-                                              want_flow=False, **size).video) for c in sample]}  # fmt: skip
+    made = (
+        render(c.action, seed=c.seed, group=c.group_index, want_flow=False, **size) for c in sample
+    )
+    columns = {"rendered": [statistics(m.video) for m in made]}
     if args.real:
         columns["real"] = [statistics(v) for v in read_real(args.real, 80, 32)]
     print("quantiles 10 / 50 / 90 % over clips".ljust(32) + "".join(f"{c:>24}" for c in columns))
     for key in columns["rendered"][0]:
         cells = [np.quantile([row[key] for row in rows], QUANTILES) for rows in columns.values()]
-        print(f"  {key:<30}" + "".join(f"{'%7.2f %7.2f %7.2f' % tuple(c):>24}" for c in cells))
+        texts = [" ".join(f"{value:7.2f}" for value in c) for c in cells]
+        print(f"  {key:<30}" + "".join(f"{text:>24}" for text in texts))
     print(f"rate: {len(clips) / seconds:.1f} clips/s of {args.frames}x64x80, features included")
 
 

@@ -7,7 +7,6 @@ import functools
 
 import numpy as np
 
-from darkjax.data.figure import cloth
 from darkjax.data.raster import CHANNELS
 
 Vec = np.ndarray
@@ -21,6 +20,11 @@ class Room:
     light: Vec  # float32 [Hb, Wb, 1]: how much of the weak light arrives
     margin: int  # rows above and below the frame
     period: int  # columns after which the picture repeats
+
+
+def _paint(rng: np.random.Generator, saturation: float) -> Vec:
+    """A colour of middle lightness. [3]"""
+    return rng.uniform(0.3, 0.6) + rng.normal(0, saturation, 3)
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Vec:
@@ -59,7 +63,7 @@ def _things(rng: np.random.Generator, canvas: Vec, y: Vec, x: Vec, floor: float)
         bottom = floor if rng.uniform() < 0.5 else rng.uniform(0.3, floor)
         box = (np.abs(x - cx) < half) & (y < bottom) & (y > bottom - tall)
         inner = (np.abs(x - cx) < half * 0.85) & (y < bottom - 0.03) & (y > bottom - tall + 0.03)
-        colour = cloth(rng, 0.08)
+        colour = _paint(rng, 0.08)
         canvas[box, :3] = colour * 0.7
         canvas[inner, :3] = colour
         canvas[box, 4] += rng.normal(0, 0.04)
@@ -88,7 +92,7 @@ def room(group: int, height: int, width: int) -> Room:
         for cells, gain in ((4, 0.35), (14, 0.2), (40, 0.2))
     )
     canvas = np.zeros((rows, columns, CHANNELS), np.float32)
-    canvas[..., :3] = cloth(rng, 0.04) * (_wall(rng, y, x) * (1 + texture))[..., None]
+    canvas[..., :3] = _paint(rng, 0.04) * (_wall(rng, y, x) * (1 + texture))[..., None]
     heat = 0.18 + 0.14 * smooth_noise(rng, rows, columns, 3)
     canvas[..., 4] = heat
     _things(rng, canvas, y, x, floor)
@@ -96,7 +100,7 @@ def room(group: int, height: int, width: int) -> Room:
     tile = rng.uniform(0.1, 0.3)
     depth = 1 / (y - floor + 0.3)
     lines = ((depth * 1.2 % 1) < 0.08) | (((x - x.max() / 2) * depth / tile % 1) < 0.06)
-    ground = cloth(rng, 0.04) * (1 + 1.3 * texture - 0.2 * lines * (rng.uniform() < 0.6))[..., None]
+    ground = _paint(rng, 0.04) * (1 + 1.3 * texture - 0.2 * lines * (rng.uniform() < 0.6))[..., None]
     canvas[below, :3] = ground[below]
     canvas[below, 3] = 0
     canvas[below, 4] = heat[below] - 0.05

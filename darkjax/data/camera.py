@@ -77,7 +77,7 @@ def dark(bright: Vec, light: Vec, lamp: Vec, rng: np.random.Generator) -> Vec:
       uint8 [T, H, W, 3] with a mean luma near a log-normal draw (median 17, 6.7 to 51).
     """
     target = float(np.clip(MEDIAN_LUMA * np.exp(LUMA_SPREAD * rng.normal()), *LUMA_RANGE))
-    black = rng.uniform(2.5, 4.5)  # pedestal of the limited-range encoding
+    black = rng.uniform(1.5, 3.0)  # pedestal of the limited-range encoding
     gamma = rng.uniform(1.4, 1.9)
     wells = np.exp(rng.uniform(np.log(2500), np.log(12000)))  # electrons at white
     read = rng.uniform(0.8, 2.0)  # electrons
@@ -88,7 +88,7 @@ def dark(bright: Vec, light: Vec, lamp: Vec, rng: np.random.Generator) -> Vec:
     linear += lamp[..., 0] * np.float32(peak)
     # a power law scales: mean((k·L)^(1/g)) = k^(1/g) · mean(L^(1/g)), so the exposure is exact
     level = float((linear[::4] ** np.float32(1 / gamma)).mean())
-    exposure = (max(target - black, 2.0) / 255 / level) ** gamma
+    exposure = ((target - black) / 255 / level) ** gamma
     electrons = rng.poisson(linear * np.float32(exposure * wells)).astype(np.float32)
     electrons += read * rng.standard_normal(electrons.shape, np.float32)
     signal = develop(electrons, rng.uniform(0.2, 0.45)) / np.float32(wells)

@@ -107,11 +107,13 @@ def _lacking(container: Any, stream: Any, last: Any, decoded: int, fps: float) -
     declared = stream.frames
     if declared and decoded >= declared:
         return ""
+    if last is None:
+        return "no frame could be decoded"
     counted = f"decoded {decoded} of {declared} frames"
     seconds = stream.duration * float(stream.time_base) if stream.duration else None
     if seconds is None and container.duration and len(container.streams) == 1:
         seconds = container.duration / 1e6
-    if last is None or last.time is None or seconds is None or not fps:
+    if last.time is None or seconds is None or not fps:
         return counted if declared and decoded < declared - 2 else ""
     start = float((stream.start_time or 0) * stream.time_base)
     missing = seconds - (last.time - start + 1 / fps)

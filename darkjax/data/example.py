@@ -11,6 +11,7 @@ JPEG each), `shape` (T, H, W, C), `label`, `clip` (row in the card), `clip_id`, 
 
 import functools
 import io
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,12 +20,13 @@ import numpy as np
 from darkjax.errors import UserError
 
 ENCODINGS = ("raw", "jpeg")
+TEXTS = ("clip_id", "group", "domain", "encoding")
 
 
 class Fields(NamedTuple):
     """Everything of a record but its frames."""
 
-    shape: tuple[int, int, int, int]  # T, H, W, C
+    shape: tuple[int, ...]  # T, H, W, C
     label: int
     clip: int
     clip_id: str
@@ -100,7 +102,7 @@ def encode(frames: np.ndarray, fields: Fields, jpeg_quality: int = 95) -> bytes:
     feature["shape"].int64_list.value.extend(int(n) for n in fields.shape)
     for name in ("label", "clip"):
         feature[name].int64_list.value.append(int(getattr(fields, name)))
-    for name in ("clip_id", "group", "domain", "encoding"):
+    for name in TEXTS:
         feature[name].bytes_list.value.append(getattr(fields, name).encode())
     feature["fps"].float_list.value.append(fields.fps)
     return example.SerializeToString(deterministic=True)
@@ -122,37 +124,47 @@ def split(data: Any) -> tuple[Fields, int, int]:
     from google.protobuf.message import DecodeError
 
     try:
-        example, video = example_class()(), None
-        for _, start, end in _fields(data, 0, len(data)):
-            for _, entry_start, entry_end in _fields(data, start, end):
-                key, value = _entry(data, entry_start, entry_end)
-                if key == "video":
-                    ((_, *video),) = _fields(data, *value)  # the feature's only field: its list
-                else:
-                    feature = example.features.feature[key]
-                    feature.MergeFromString(bytes(data[slice(*value)]))
-        found = example.features.feature
+        found, (start, end) = _features(data)
         fields = Fields(
-            tuple(found["shape"].int64_list.value),
-            found["label"].int64_list.value[0],
-            found["clip"].int64_list.value[0],
-            *(found[name].bytes_list.value[0].decode() for name in ("clip_id", "group")),
-            found["fps"].float_list.value[0],
-            *(found[name].bytes_list.value[0].decode() for name in ("domain", "encoding")),
+            shape=tuple(found["shape"].int64_list.value),
+            label=found["label"].int64_list.value[0],
+            clip=found["clip"].int64_list.value[0],
+            fps=found["fps"].float_list.value[0],
+            **{name: found[name].bytes_list.value[0].decode() for name in TEXTS},
         )
+        if len(fields.shape) != 4 or min(fields.shape) < 1:
+            raise ValueError(f"shape {fields.shape}")
         if fields.encoding == "raw":
-            ((_, *video),) = _fields(data, *video)  # the list's only value: the frames
-        start, end = video
-        if fields.encoding == "raw" and end - start != int(np.prod(fields.shape)):
-            raise ValueError(f"{end - start} frame bytes for shape {fields.shape}")
-    except (ValueError, TypeError, IndexError, ArithmeticError, DecodeError) as error:
+            ((_, start, end),) = _fields(data, start, end)  # the list's only value: the frames
+            if end - start != math.prod(fields.shape):
+                raise ValueError(f"{end - start} frame bytes for shape {fields.shape}")
+    except (ValueError, IndexError, DecodeError) as error:
         raise UserError(f"expected a tf.train.Example of a clip; {error}") from error
     return fields, start, end
 
 
+def _features(data: Any) -> tuple[Any, tuple[int, int]]:
+    """The feature map without `video`, and the span of the body of the video's list."""
+    example, video = example_class()(), None
+    for _, start, end in _fields(data, 0, len(data)):
+        for _, entry_start, entry_end in _fields(data, start, end):
+            key, value = _entry(data, entry_start, entry_end)
+            if key == "video":
+                ((_, *video),) = _fields(data, *value)  # the feature's only field: its list
+            else:
+                feature = example.features.feature[key]
+                feature.MergeFromString(bytes(data[slice(*value)]))
+    if video is None:
+        raise ValueError("it has no feature `video`")
+    return example.features.feature, (video[0], video[1])
+
+
 def jpeg_values(data: Any, start: int, end: int) -> list[tuple[int, int]]:
-    """Start and end of every JPEG in the body of a bytes list."""
-    return [(value_start, value_end) for _, value_start, value_end in _fields(data, start, end)]
+    """Start and end of every JPEG in the body of a bytes list. UserError when it is damaged."""
+    try:
+        return [(first, last) for _, first, last in _fields(data, start, end)]
+    except (ValueError, IndexError) as error:
+        raise UserError(f"expected a list of JPEG frames: {error}") from error
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:

@@ -42,7 +42,7 @@ class Pose:
         t = np.arange(frames) / max(frames - 1, 1)
         sway = np.sin(2 * np.pi * (rng.uniform(0.4, 1.2) * t + rng.uniform()))
         zero = np.zeros(frames)
-        hand = np.zeros((frames, 2, 3)) + (0.035, -0.295, 0.03)
+        hand = np.tile([0.035, -0.295, 0.03], (frames, 2, 1))
         hand += rng.normal(0, 0.012, (1, 2, 3))
         foot = np.zeros((frames, 2, 3)) + rng.uniform(-0.015, 0.03, (1, 2, 1)) * (1, 0, 0)
         return cls(
@@ -94,7 +94,7 @@ class Body:
             shirt=shirt,
             back=np.clip(shirt * rng.uniform(0.55, 0.85), 0, 1),
             mark=np.clip(1.05 - shirt, 0.05, 1),
-            trousers=cloth(rng) * 0.8,
+            trousers=cloth(rng),
             shoes=np.full(3, rng.choice([0.1, 0.25, 0.85])),
             sleeve=float(rng.choice([0.5, 0.55, 1.0])),
             shorts=bool(rng.uniform() < 0.25),
@@ -103,10 +103,10 @@ class Body:
         )
 
 
-def cloth(rng: np.random.Generator, saturation: float = 0.13) -> Vec:
-    """A colour of any lightness. [3] in [0, 1]."""
-    grey = rng.uniform(0.12, 0.9)
-    return np.clip(grey + rng.normal(0, saturation, 3), 0.05, 0.98)
+def cloth(rng: np.random.Generator) -> Vec:
+    """A dark or a light colour: rooms are in between, so a subject is seen. [3] in [0, 1]."""
+    grey = rng.uniform(0.08, 0.22) if rng.uniform() < 0.5 else rng.uniform(0.72, 0.95)
+    return np.clip(grey + rng.normal(0, 0.12 * min(1.0, 2 * grey), 3), 0.03, 0.98)
 
 
 def rotate_y(p: Vec, yaw: Vec) -> Vec:

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from darkjax.data.figure import HIP, Pose
+from darkjax.data.figure import Pose
 
 Vec = np.ndarray
 Rng = np.random.Generator

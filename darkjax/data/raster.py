@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _axis(st: Strokes) -> tuple[Vec, Vec]:
     line = st.b - st.a
     length = np.hypot(line[..., 0], line[..., 1])
     unit = line / np.maximum(length, 1e-3)[..., None]
-    return np.where(length[..., None] > 1e-3, unit, np.float32([0, -1])), length
+    return np.where(length[..., None] > 1e-3, unit, np.array([0, -1], np.float32)), length
 
 
 def _cover(st: Strokes, height: int, width: int) -> _Pixels:
@@ -176,7 +177,7 @@ def paint(canvas: Vec, st: Strokes, light: Vec, flow: Vec | None = None) -> None
     colour = _colours(st, px, light)
     flat = canvas.reshape(-1, CHANNELS)
     starts = np.searchsorted(px.rank, np.arange(st.depth.shape[1] + 1))
-    for lo, hi in zip(starts[:-1], starts[1:], strict=True):
+    for lo, hi in itertools.pairwise(starts):
         where = px.where[lo:hi]
         under = flat[where]
         flat[where] = under + px.alpha[lo:hi, None] * (colour[lo:hi] - under)

@@ -102,7 +102,8 @@ class Records:
           IndexError: a frame or the window is outside the clip.
         """
         entry = self._index[record]
-        total, height, width, channels = (int(entry[k]) for k in index.ROW.names[4:8])
+        names = ("frames", "height", "width", "channels")
+        total, height, width, channels = (int(entry[name]) for name in names)
         y0, y1 = (0, height) if rows is None else rows
         x0, x1 = (0, width) if cols is None else cols
         numbers = [int(n) for n in frames]
@@ -220,16 +221,16 @@ class Records:
         out: np.ndarray,
     ) -> None:
         body = self._files.bytes(int(self._shard[record]), begin, end)
-        spans = example.jpeg_values(body, 0, len(body))
         y0, y1, x0, x1 = window
-        pixels = {}
-        for k, number in enumerate(numbers):
-            if number not in pixels:
-                try:
+        pixels: dict[int, np.ndarray] = {}
+        try:
+            spans = example.jpeg_values(body, 0, len(body))
+            for k, number in enumerate(numbers):
+                if number not in pixels:
                     pixels[number] = example.decode_jpeg(body[slice(*spans[number])])
-                except UserError as error:
-                    raise UserError(f"{error}: frame {number}, {self._where(record)}") from error
-            out[k] = pixels[number][y0:y1, x0:x1]
+                out[k] = pixels[number][y0:y1, x0:x1]
+        except (UserError, IndexError, ValueError) as error:
+            raise UserError(f"damaged record: {error}: {self._where(record)}") from error
 
     def _check(self, record: int) -> None:
         entry = self._index[record]

@@ -85,8 +85,8 @@ def _chair(at: Vec, yaw: float, back: bool, stage: Stage, frames: int) -> list[C
     def place(*offset: float) -> Vec:
         return rotate_y(np.tile(np.array(offset), (frames, 1)), turn) + at
 
-    def bar(p: tuple[float, ...], q: tuple[float, ...], r: float, **kw: object) -> Capsule:
-        return Capsule(place(*p), place(*q), r, r, stage.wood, heat=0.25, square=True, **kw)
+    def bar(p: tuple[float, ...], q: tuple[float, ...], r: float) -> Capsule:
+        return Capsule(place(*p), place(*q), r, r, stage.wood, heat=0.25, square=True)
 
     h = float(at[1])
     parts = [bar((-0.1, 0, 0), (0.1, 0, 0), 0.02), bar((0, 0, -0.1), (0, 0, 0.1), 0.02)]
@@ -94,7 +94,8 @@ def _chair(at: Vec, yaw: float, back: bool, stage: Stage, frames: int) -> list[C
         bar((x, -0.01, z), (x, -h + 0.01, z), 0.011) for x in (-0.1, 0.1) for z in (-0.1, 0.1)
     ]
     if back:
-        parts.append(bar((0, 0.02, -0.11), (0, 0.27, -0.11), 0.105, flat=0.15, yaw=turn))
+        rest = bar((0, 0.02, -0.11), (0, 0.27, -0.11), 0.105)
+        parts.append(dataclasses.replace(rest, flat=0.15, yaw=turn))
     return parts
 
 
@@ -107,7 +108,7 @@ def props(act: Act, found: list[dict[str, Vec]], stage: Stage) -> list[Capsule]:
             hand = found[0][f"finger{prop.hand}"]
             out += _held(prop, hand, act.poses[0].yaw, stage)
         elif prop.kind == "crate":
-            at = np.broadcast_to(prop.at, (frames, 3))
+            at = np.broadcast_to(np.asarray(prop.at), (frames, 3))
             top = at + np.array([0, 0.6 * prop.size, 0])
             turn = np.full(frames, prop.yaw)
             colour = stage.object_colour
@@ -162,9 +163,7 @@ def project(points: Vec, view: View) -> tuple[Vec, Vec, Vec]:
     x, y, z = np.moveaxis(points, -1, 0)
     scale = view.scale * np.clip(1 + 0.18 * z, 0.5, 1.6)  # nearer is larger
     cp, sp = np.cos(view.pitch), np.sin(view.pitch)
-    image = np.stack(
-        [view.x + scale * x, view.ground - scale * (y * cp - z * sp)], -1
-    )
+    image = np.stack([view.x + scale * x, view.ground - scale * (y * cp - z * sp)], -1)
     return image - view.shift[:, None], z * cp + y * sp, scale
 
 

@@ -85,7 +85,7 @@ def _act_of(action: str) -> Callable[[Vec, np.random.Generator], motions.Act]:
 
     names = (*ARID11, *INFAR12)
     if action not in names:
-        lower = {n.lower(): n for n in names}
+        lower = {n.lower(): n for n in reversed(names)}
         near = difflib.get_close_matches(str(action).lower(), lower, 1, 0)
         raise UserError(
             f"expected an action to render, found {action!r}: did you mean "

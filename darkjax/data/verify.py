@@ -106,23 +106,23 @@ def _shard_faults(
     stored = _stored_index(path)
     if stored is None:
         faults.append(f"{index.index_path(path)}: missing or not an index")
+        stored = np.empty(0, index.ROW)
     content = path.read_bytes()
     records = 0
     try:
         for start, length in tfrecord.scan(content, str(path)):
-            entry = None if stored is None or records >= len(stored) else stored[records]
-            data = memoryview(content)[start : start + length]
-            if not tfrecord.data_matches(content, start, length):
-                found = ["wrong checksum of the data" + _clip_id(entry, card)]
-            else:
+            entry = stored[records] if records < len(stored) else None
+            if tfrecord.data_matches(content, start, length):
+                data = memoryview(content)[start : start + length]
                 found = _record_faults(data, start, entry, (split, number), card)
+            else:
+                found = ["wrong checksum of the data" + _clip_id(entry, card)]
             faults += [f"{path}, record {records}, byte {start}: {fault}" for fault in found]
             records += 1
     except UserError as error:
-        entry = None if stored is None or records >= len(stored) else stored[records]
-        faults.append(
-            f"{error}".partition(f": {tfrecord.CONVERT_AGAIN}")[0] + _clip_id(entry, card)
-        )
+        entry = stored[records] if records < len(stored) else None
+        what = str(error).partition(f": {tfrecord.CONVERT_AGAIN}")[0]
+        faults.append(what + _clip_id(entry, card))
     if not faults and not records == shard["records"] == len(stored):
         faults.append(
             f"{path}: expected {shard['records']} records, found {records}, and {len(stored)} in "
@@ -147,8 +147,9 @@ def _record_faults(
     except UserError as error:
         return [str(error)]
     faults = []
-    if entry is not None and entry.tolist() != row:
-        faults.append(f"expected the index to say {row}, found {entry.tolist()}")
+    told: Any = row if entry is None else entry.item()
+    if told != row:
+        faults.append(f"expected the index to say {row}, found {told}")
     if not 0 <= fields.clip < len(card["clips"]):
         return [*faults, f"clip row {fields.clip} is not in the card"]
     listed = card["clips"][fields.clip]
@@ -169,9 +170,10 @@ def _record_faults(
 def _stored_index(path: pathlib.Path) -> np.ndarray | None:
     """The index as it is on disc: not rebuilt, since a wrong one is a fault here."""
     try:
-        return np.load(index.index_path(path), allow_pickle=False)
+        stored = np.load(index.index_path(path), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
+    return stored if stored.dtype == index.ROW and stored.ndim == 1 else None
 
 
 def _clip_id(entry: np.void | None, card: Mapping[str, Any]) -> str:

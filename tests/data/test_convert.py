@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny import Noise, folder_of_videos, moving_ball
+from tiny import Noise, folder_of_videos, moving_ball, noise
 
 from darkjax.data import card as card_file
 from darkjax.data import convert as cli
@@ -177,7 +177,7 @@ def test_bad_files_are_reported_and_the_rest_converted(tmp_path, capsys):
     (raw / "hug" / "text.mp4").write_text("not a video\n" * 30)
     (raw / "hug" / "empty.mp4").touch()
     write_video(raw / "hug" / "one.mp4", moving_ball(1), 30)
-    write_video(raw / "run" / "cut.mkv", moving_ball(40), 30)
+    write_video(raw / "run" / "cut.mkv", noise(0, (40, 32, 48, 3)), 30)
     content = (raw / "run" / "cut.mkv").read_bytes()
     (raw / "run" / "cut.mkv").write_bytes(content[: len(content) // 2])
     flags = ["--dataset=folder", f"--raw={raw}", f"--out={out}", "--short_side=24", "--workers=0"]

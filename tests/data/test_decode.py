@@ -123,6 +123,10 @@ def test_truncated(tmp_path, name, codec, message):
     _cut(path, 0.6)
     with pytest.raises(UserError, match=message):
         read_video(path)
+    if name == "c.mkv":
+        _cut(path, 0.05)
+        with pytest.raises(UserError, match="truncated: no frame could be decoded"):
+            read_video(path)
 
 
 def test_truncated_before_its_table(tmp_path):

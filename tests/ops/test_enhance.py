@@ -64,7 +64,7 @@ def test_errors():
         gamma_correct(jnp.zeros(1), 0.0)
     with pytest.raises(UserError, match="found -1"):
         gamma_correct_uint8(np.zeros(1, np.uint8), -1.0)
-    with pytest.raises(TypeError, match="uint8|u8"):
+    with pytest.raises(TypeError, match=r"uint8|u8"):
         gamma_correct(jnp.zeros(1, jnp.uint8), 2.0)
-    with pytest.raises(TypeError, match="float32|f32"):
+    with pytest.raises(TypeError, match=r"float32|f32"):
         gamma_correct_uint8(np.zeros(1, np.float32), 2.0)
