@@ -17,7 +17,7 @@ from darkjax import config as configs
 from darkjax.data import split
 from darkjax.data.records import Records
 from darkjax.errors import UserError
-from darkjax.eval import classify
+from darkjax.eval import classify, collect
 
 
 def join(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -84,7 +84,8 @@ def run(config: Any, workdir: str, mode: str = "all", command: str = "") -> dict
         elif mode != "report" or name == config.stages[-1]:
             found = evaluate(config, name, workdir, records, mesh)
     if mode != "train" and chief:
-        _report(config, workdir, records, mesh, found, command)
+        path = collect.write(config, workdir, records, rows[1], found, command)
+        print(f"report: {path}")
         say(table(found, time.monotonic() - start))
     return found
 
@@ -235,13 +236,3 @@ def _write_json(folder: str, name: str, content: Any) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(part, path)
-
-
-def _report(
-    config: Any, workdir: str, records: Records, mesh: Any, found: dict[str, Any], command: str
-) -> None:
-    """`report.html` beside the run."""
-    from darkjax.eval import collect
-
-    path = collect.report(config, workdir, records, mesh, found, command)
-    print(f"report: {path}")

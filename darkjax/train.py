@@ -151,7 +151,8 @@ def run(
         grads, batch_stats, metrics = accumulated(
             loss, trainable, state.batch_stats, batch, rng, stage.accumulate
         )
-        updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes step counts with floats
+            updates, opt_state = tx.update(grads, state.opt_state, trainable)
         trainable = optax.apply_updates(trainable, updates)
         metrics["grad_norm"] = optax.global_norm(grads)
         ema = {k: stage.ema * v + (1 - stage.ema) * trainable[k] for k, v in state.ema.items()}

@@ -23,3 +23,9 @@ def shared() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip(f"no {SHARED}: the real clips and golden outputs are not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Where the records of `tiny_run.config` are kept between tests."""
+    return tmp_path_factory.mktemp("tiny")

@@ -100,7 +100,8 @@ def room(group: int, height: int, width: int) -> Room:
     tile = rng.uniform(0.1, 0.3)
     depth = 1 / (y - floor + 0.3)
     lines = ((depth * 1.2 % 1) < 0.08) | (((x - x.max() / 2) * depth / tile % 1) < 0.06)
-    ground = _paint(rng, 0.04) * (1 + 1.3 * texture - 0.2 * lines * (rng.uniform() < 0.6))[..., None]
+    tiles = 0.2 * lines * (rng.uniform() < 0.6)
+    ground = _paint(rng, 0.04) * (1 + 1.3 * texture - tiles)[..., None]
     canvas[below, :3] = ground[below]
     canvas[below, 3] = 0
     canvas[below, 4] = heat[below] - 0.05
@@ -108,7 +109,7 @@ def room(group: int, height: int, width: int) -> Room:
 
     near = (x - rng.uniform(0, x.max())) ** 2 + (y - rng.uniform(-0.2, 0.9)) ** 2
     reach = rng.uniform(0.4, 0.9)
-    light = 0.1 + 1 / (1 + near / reach**2) ** 1.5  # a lamp's inverse square, softened
+    light = 0.06 + 1 / (1 + near / reach**2) ** 1.5  # a lamp's inverse square, softened
     light = (light * (1 - 0.25 * y)).astype(np.float32)[..., None]
     period = 2 * columns
     # mirrored, then one frame more: every window that starts inside the period is one slice

@@ -91,7 +91,7 @@ def dark(bright: Vec, light: Vec, lamp: Vec, rng: np.random.Generator) -> Vec:
     exposure = ((target - black) / 255 / level) ** gamma
     electrons = rng.poisson(linear * np.float32(exposure * wells)).astype(np.float32)
     electrons += read * rng.standard_normal(electrons.shape, np.float32)
-    signal = develop(electrons, rng.uniform(0.2, 0.45)) / np.float32(wells)
+    signal = develop(electrons, rng.uniform(0.2, 0.45), rng.uniform(0.3, 0.8)) / np.float32(wells)
     shown = np.maximum(signal, 0) ** np.float32(1 / gamma) + np.float32(black / 255)
     return repeat_still_blocks(to_bytes(shown), rng.uniform(0.3, 0.9))
 
@@ -109,11 +109,12 @@ def mosaic(video: Vec, size: tuple[int, int] | None = None) -> Vec:
     return out
 
 
-def develop(raw: Vec, keep: float) -> Vec:
+def develop(raw: Vec, keep: float, saturation: float = 1.0) -> Vec:
     """A Bayer mosaic [T, H, W] to colour [T, H, W, 3], with a phone's noise reduction.
 
     The 1-2-1 blur of a mosaic is (R + 2G + B)/4 at every pixel: that is the grey picture. Colour
-    is left at half resolution, smoothed. ``keep`` is the share of the past in a running mean.
+    is left at half resolution, smoothed and weakened by ``saturation``. ``keep`` is the share of
+    the past in a running mean.
     """
     height, width = raw.shape[1:]
     grey = blur(raw[..., None])
@@ -123,7 +124,7 @@ def develop(raw: Vec, keep: float) -> Vec:
     colour = np.stack([red, green, blue], -1)
     colour -= (0.25 * (red + blue) + 0.5 * green)[..., None]
     colour = blur(blur(colour)).repeat(2, 1).repeat(2, 2)[:, :height, :width]
-    video = grey + colour
+    video = grey + np.float32(saturation) * colour
     for k in range(1, len(video)):
         video[k] += np.float32(keep) * (video[k - 1] - video[k])
     return video

@@ -61,7 +61,8 @@ def train_batches(
     """Endless training batches of this process, beginning with the one of `start_step`.
 
     Each epoch is a new shuffle of `rows`, cut to whole batches (what is left out differs from
-    epoch to epoch). Process p of P gets examples p, p+P, p+2P, … of every global batch.
+    epoch to epoch). Process p of P gets the p-th of P contiguous parts of every global batch, so
+    that the parts laid side by side are the batch that one process would see.
 
     Args:
       records: the dataset.
@@ -87,7 +88,7 @@ def train_batches(
     import grain
 
     rows = np.asarray(rows)
-    _share(batch_size, process_index, process_count)
+    share = _share(batch_size, process_index, process_count)
     views_cfg = ViewConfig.of(cfg)
     views_cfg.check(records, rows)
     if not steps_per_epoch(rows, batch_size):
@@ -96,7 +97,7 @@ def train_batches(
             "use a smaller batch_size"
         )
     views = TrainViews(records.meta, views_cfg, rows, seed, batch_size)
-    mine = slice(process_index, batch_size, process_count)
+    mine = slice(process_index * share, (process_index + 1) * share)
     steps = grain.MapDataset.source(range(start_step, 2**62))
     batches = steps.map(functools.partial(views.batch, part=mine))
     return _iterate(batches.map(_reader(records, rows, views_cfg)), num_threads, workers)

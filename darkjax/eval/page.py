@@ -63,6 +63,7 @@ caption { text-align: left; font-weight: 600; padding-bottom: 6px; }
 th, td { padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: baseline; }
 .text { text-align: left; }
+td { white-space: nowrap; }
 thead th { color: var(--muted); font-weight: 600; }
 tbody th { font-weight: 400; }
 .bar { display: inline-block; width: 80px; height: 8px; margin-left: 8px; border-radius: 4px;
@@ -81,7 +82,7 @@ tbody th { font-weight: 400; }
 summary { cursor: pointer; font-weight: 600; margin: 8px 0; }
 @media (max-width: 560px) { main { padding: 16px 12px 40px; }
   dl.facts { grid-template-columns: 1fr; }
-  dl.facts dd { margin-bottom: 6px; } th, td { padding-right: 10px; } }
+  dl.facts dd { margin-bottom: 6px; } th, td { padding-right: 10px; } .bar { width: 40px; } }
 @media print { body { font-size: 11pt; } main { max-width: none; padding: 0; }
   h2 { break-after: avoid; }
   figure, tr, .tiles { break-inside: avoid; } .scroll { overflow: visible; }

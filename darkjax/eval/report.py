@@ -188,11 +188,7 @@ _PANELS = (
     ("Loss", lambda name: "loss" in name, False),
     ("Accuracy", lambda name: "top" in name or "acc" in name, True),
     ("Learning rate", lambda name: name.split("/")[-1] in ("lr", "learning_rate"), False),
-    (
-        "Speed (steps per second)",
-        lambda name: name.split("/")[-1] == "steps/s" or name == "steps/s",
-        False,
-    ),
+    ("Steps per second", lambda name: name.endswith("steps/s"), False),
 )
 
 
@@ -274,10 +270,10 @@ def _tables(results: Results) -> str:
     ]
     parts = [table("By class", ("Class", "Clips", "Recall (top-1)", "Precision"), rows)]
     if results.terciles:
-        rows = [
+        thirds = [
             (escape(name), str(n), percent(top1, bar=True)) for name, n, top1 in results.terciles
         ]
-        parts.append(table("By brightness of the clip", ("Tercile", "Clips", "Top-1"), rows))
+        parts.append(table("By brightness of the clip", ("Tercile", "Clips", "Top-1"), thirds))
     return section("By class and brightness", f'<div class="columns">{"".join(parts)}</div>')
 
 

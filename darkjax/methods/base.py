@@ -48,7 +48,15 @@ def to_float(video: Array) -> Float[Array, "B T H W C"]:
 
 
 def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, "*B C"]:
-    """Subtract the mean, divide by the standard deviation, per channel, both in [0, 1]."""
+    """Subtract the mean, divide by the standard deviation, per channel, both in [0, 1].
+
+    With `mean=()` each clip is standardised by its own mean and deviation over all its pixels:
+    for models without published weights, where clips differ widely in brightness.
+    """
+    if not len(mean):
+        axes = tuple(range(video.ndim - 4, video.ndim))
+        centred = video - video.mean(axes, keepdims=True)
+        return centred / (jnp.sqrt(jnp.square(centred).mean(axes, keepdims=True)) + 1e-3)
     return (video - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
