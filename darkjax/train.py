@@ -154,7 +154,7 @@ def run(
         with jax.numpy_dtype_promotion("standard"):  # optax mixes step counts with floats
             updates, opt_state = tx.update(grads, state.opt_state, trainable)
         trainable = optax.apply_updates(trainable, updates)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         ema = {k: stage.ema * v + (1 - stage.ema) * trainable[k] for k, v in state.ema.items()}
         params = optim.unflatten({**trainable, **frozen})
         new = states.TrainState(state.step + 1, params, batch_stats, opt_state, ema)

@@ -5,6 +5,14 @@ Poissonian-Gaussian noise modeling and fitting for single-image raw-data", IEEE 
 eq. 1-3: signal-dependent Poisson plus signal-independent Gaussian noise), then what a phone and
 its encoder do: smoothing over space and time, response curve, 8-bit levels, blocks that did not
 change enough are repeated from the frame before.
+
+Measured by ``benchmarks/synthetic.py --real`` on 120 x 160 clips of 32 frames, 10 / 50 / 90 %
+quantiles over 80 clips, rendered against ARID's six-class subset, in grey levels: mean luma
+9.5 / 19.8 / 30.5 against 7.5 / 18.4 / 29.8; 99 % quantile 22 / 56 / 105 against 24 / 69 / 99; frame
+differences' 75 % quantile 0.00 / 0.89 / 1.30 against 0.29 / 0.71 / 1.23; temporal sigma of the
+median pixel 0.14 / 0.47 / 0.88 against 0.36 / 0.44 / 1.01; gradient 1.0 / 1.8 / 2.9 against
+0.9 / 2.5 / 4.1; no zero pixels in either. Rendered shadows are less deep: the median pixel is 17.1
+against 11.9.
 """
 
 from __future__ import annotations

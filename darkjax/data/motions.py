@@ -20,7 +20,7 @@ Rng = np.random.Generator
 class Prop:
     """A thing in the scene: held by a hand of figure 0 (``hand`` 0 or 1) or standing free."""
 
-    kind: str  # cup, jug, box, chair, stool
+    kind: str  # held: cup, jug, parcel; free: chair, stool, crate
     hand: int | None = None
     at: Vec | None = None  # [T, 3] or [3] in the world, before the scene is turned
     tilt: Vec | None = None  # [T] from the vertical
@@ -59,7 +59,7 @@ def beats(t: Vec, rng: Rng, low: float, high: float) -> Vec:
     return max(rng.uniform(low, high), 1.1 / total) * t + rng.uniform()
 
 
-def _pulse(u: Vec, sharp: float = 1.0) -> Vec:
+def pulse(u: Vec, sharp: float = 1.0) -> Vec:
     """A bump per cycle: 0 at whole phases, 1 at half ones; sharper than a sine if asked."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * u)) ** sharp
 
@@ -174,7 +174,7 @@ def jump(t: Vec, rng: Rng) -> Act:
     u = beats(t, rng, 1.0, 1.5) % 1.0
     flight = np.clip((u - 0.4) / 0.42, 0, 1)
     air = 4 * flight * (1 - flight)  # the parabola of a free fall
-    crouch = _pulse(np.clip(u / 0.42, 0, 1)) + 0.5 * _pulse(np.clip((u - 0.8) / 0.2, 0, 1))
+    crouch = pulse(np.clip(u / 0.42, 0, 1)) + 0.5 * pulse(np.clip((u - 0.8) / 0.2, 0, 1))
     pose.root[:, 1] = rng.uniform(0.12, 0.22) * air
     pose.hip -= rng.uniform(0.1, 0.17) * crouch
     pose.hip_z -= 0.05 * crouch
@@ -222,7 +222,7 @@ def turn(t: Vec, rng: Rng) -> Act:
     pose.yaw += angle * done
     busy = 4 * done * (1 - done)
     for i in (0, 1):
-        pose.foot[:, i, 1] += 0.035 * busy * _pulse(3 * done + 0.5 * i)
+        pose.foot[:, i, 1] += 0.035 * busy * pulse(3 * done + 0.5 * i)
     pose.twist = 0.35 * np.sign(angle) * busy
     pose.hand[..., 0] += rng.uniform(0, 0.1) * busy[:, None]
     return Act([pose])
@@ -302,7 +302,7 @@ def wave_two(t: Vec, rng: Rng) -> Act:
 def clap(t: Vec, rng: Rng) -> Act:
     """Both hands part and meet before the chest."""
     pose = Pose.standing(len(t), rng)
-    apart = _pulse(beats(t, rng, 1.8, 2.8)) * rng.uniform(0.85, 1.2)
+    apart = pulse(beats(t, rng, 1.8, 2.8)) * rng.uniform(0.85, 1.2)
     height = rng.uniform(-0.08, 0.02)
     pose.hand[..., 0] = (-0.095 + 0.17 * apart)[:, None]
     pose.hand[..., 1] = height
@@ -325,7 +325,7 @@ def shove(t: Vec, rng: Rng) -> tuple[Pose, Vec]:
     pose.hip_z += 0.08 * thrust
     h = int(rng.integers(2))
     pose.foot[:, h, 2] += 0.22 * thrust - 0.06
-    pose.foot[:, h, 1] += 0.04 * _pulse(thrust)
+    pose.foot[:, h, 1] += 0.04 * pulse(thrust)
     pose.foot[:, 1 - h, 2] -= 0.1 * ready
     return pose, thrust
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from darkjax.data.figure import Pose
-from darkjax.data.motions import Act, Rng, Vec, _pulse, beats, ease, shove, span
+from darkjax.data.motions import Act, Rng, Vec, beats, ease, pulse, shove, span
 
 
 def _facing(t: Vec, rng: Rng, gap: Vec | float) -> tuple[Pose, Pose]:
@@ -26,7 +26,7 @@ def push(t: Vec, rng: Rng) -> Act:
     b = Pose.standing(len(t), rng)
     hit = np.clip(1.5 * thrust - 0.5, 0, 1)
     _opposite(b, 0.42 + rng.uniform(0.2, 0.35) * hit)
-    bump = _pulse(hit)
+    bump = pulse(hit)
     b.lean -= 0.45 * bump + 0.12 * hit
     b.foot[:, 0, 2] -= 0.16 * hit
     b.foot[:, 0, 1] += 0.08 * bump
@@ -38,7 +38,7 @@ def push(t: Vec, rng: Rng) -> Act:
 def punch(t: Vec, rng: Rng) -> Act:
     """One strikes at the other's head with a quick straight arm; the head goes back."""
     a, b = _facing(t, rng, rng.uniform(0.42, 0.5))
-    blow = _pulse(beats(t, rng, 0.8, 1.3), 3.0)
+    blow = pulse(beats(t, rng, 0.8, 1.3), 3.0)
     h = int(rng.integers(2))
     guard, far = np.array([-0.02, -0.03, 0.13]), np.array([-0.08, 0.07, 0.33])
     a.hand[:, 1 - h] = guard
@@ -59,7 +59,7 @@ def fight(t: Vec, rng: Rng) -> Act:
     """Both strike and kick in turn, stepping about, each recoiling from the other's blows."""
     a, b = _facing(t, rng, 0.46 + 0.05 * np.sin(2 * np.pi * beats(t, rng, 0.7, 1.2)))
     first = beats(t, rng, 1.0, 1.5)
-    blows = [_pulse(first, 3.0), _pulse(first + 0.5, 3.0)]
+    blows = [pulse(first, 3.0), pulse(first + 0.5, 3.0)]
     for pose, mine, theirs in ((a, blows[0], blows[1]), (b, blows[1], blows[0])):
         guard, far = np.array([-0.02, 0.0, 0.13]), np.array([-0.07, 0.06, 0.33])
         arm = int(rng.integers(2))
@@ -106,7 +106,7 @@ def hug(t: Vec, rng: Rng) -> Act:
         wide, around = np.array([0.12, height, 0.22]), np.array([-0.09, height, 0.25])
         pose.hand = rest + (wide - rest) * rise[:, None, None]
         pose.hand += (around - wide) * close[:, None, None]
-        moving = _pulse(near)
+        moving = pulse(near)
         pose.foot[:, 0, 2] += 0.1 * np.sin(2 * np.pi * 1.5 * near)
         pose.foot[:, 0, 1] += 0.03 * moving
         pose.lean += 0.08 * close

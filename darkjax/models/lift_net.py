@@ -129,7 +129,7 @@ class PartialViT(nn.Module):
     ) -> tuple[Float[Array, "B T E"], dict[str, Array]]:
         b, t = video.shape[:2]
         frames = video.reshape(b * t, *video.shape[2:])
-        options = {"depth": 5, "final_norm": False} | self.vit
+        options = {"depth": 5, "final_norm": False} | dict(self.vit)
         net = vit.ViT(None, **options, remat=self.remat, dtype=self.dtype, name="vit")
         cls, out = net(frames, train=train)
         x = nn.Dense(self.width, dtype=self.dtype, name="mlp")(cls.reshape(b, t, -1))
