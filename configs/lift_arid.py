@@ -140,7 +140,8 @@ def no_kd(c: ml_collections.ConfigDict) -> None:
 def tiny(c: ml_collections.ConfigDict) -> None:
     """Widths that two CPU cores can train; no pretrained weights, so everything is trained."""
     c.data.num_classes = 6
-    net = {"variant": "10", "width": 16, "stem_mid": 12, "stem_stride": 4, "bn_momentum": 0.1}
+    net = {"variant": "10", "width": 16, "stem_mid": 12, "stem_kernel": 5}
+    net |= {"first_stride": 2, "bn_momentum": 0.1}
     c.teacher.model = ml_collections.ConfigDict({"name": "r2plus1d", **net})
     m = c.student.model
     m.luminous = ml_collections.ConfigDict(net)
@@ -150,9 +151,12 @@ def tiny(c: ml_collections.ConfigDict) -> None:
     c.student.pvit_freeze = "all_free"
     c.student.luminous_frozen = True
     c.student.distill.weight = 0.02
+    c.student.luminous_mean = c.student.luminous_std = ()
     for s in (c.teacher, c.student):
         s.gamma = 2.5
-        s.optim.lr = 2e-3
+        s.mean = s.std = ()  # each clip by its own mean and deviation
+        s.optim.lr = 3e-3
+        s.label_smoothing = 0.1
         s.optim.weight_decay = 0.05
         s.augment.frame_shuffle.p = s.augment.rain.p = s.augment.elastic.p = 0.0
         s.augment.optical.p = s.augment.cutmix.p = 0.0
@@ -162,18 +166,19 @@ def demo(c: ml_collections.ConfigDict) -> None:
     """Rendered dark clips of six actions."""
     tiny(c)
     c.data.synthetic = common.synthetic(
-        clips_per_class={"train": 100, "test": 20},
-        groups={"train": 12, "test": 4},
+        clips_per_class={"train": 120, "test": 20},
+        groups={"train": 60, "test": 10},
         frames=24,
         height=64,
         width=80,
+        fps=12,
         seed=0,
     )
-    c.data.frames, c.data.stride, c.data.size = 12, 2, (56, 56)
-    c.data.scale = (0.8, 1.0)
-    for s, epochs in ((c.teacher, 12), (c.student, 8)):
-        s.epochs, s.batch_size, s.eval_every = epochs, 24, 4
-        s.optim.warmup_steps = 25
+    c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
+    c.data.crop = "random"
+    for s, epochs in ((c.teacher, 16), (c.student, 10)):
+        s.epochs, s.batch_size, s.eval_every = epochs, 24, 6
+        s.optim.warmup_steps = 100
 
 
 def arid6(c: ml_collections.ConfigDict) -> None:

@@ -6,7 +6,7 @@ Flags only; the work is in `darkjax.experiment`, which notebooks call.
 import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from darkjax import config as configs
@@ -40,6 +40,8 @@ def main(argv: list[str]) -> None:
         _fail(f"expected flags only, found {argv[1:]}: write --name=value")
     if _CONFIG.value is None:
         _fail("no --config: try --config=configs/lift_arid.py:demo")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax tells of every file it writes
     file = str(flags.FLAGS["config"].config_filename)
     name = os.path.basename(file).replace(".py", "").replace(":", "-").replace(",", "-")
     workdir = _WORKDIR.value or os.path.join("runs", name)

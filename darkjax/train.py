@@ -93,17 +93,10 @@ def run(
     rate = optim.schedule(stage.optim, total_steps)
 
     # ---- state ------------------------------------------------------------------------------
-    height, width = config.data.size
-    shape = (stage.batch_size, config.data.frames, height, width, config.data.channels)
-    like = {
-        "video": jax.ShapeDtypeStruct(shape, np.uint8),
-        "label": jax.ShapeDtypeStruct(shape[:1], np.int32),
-        "mask": jax.ShapeDtypeStruct(shape[:1], np.float32),
-    }
     state, shardings = states.create(
         method,
         tx,
-        like,
+        batch_like(config.data, stage.batch_size),
         seed=config.seed,
         ema=stage.ema > 0,
         mesh=mesh,
@@ -137,32 +130,7 @@ def run(
         state, line = checkpoint.place(state, sources or {}, stage.init_from)
         say(line)
 
-    # ---- the update -------------------------------------------------------------------------
-    def update(state: states.TrainState, batch: Any) -> tuple[states.TrainState, Any]:
-        rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        progress = state.step.astype(jnp.float32) / total_steps
-        trainable, frozen = optim.split(state.params, method.frozen)
-
-        def loss(trainable, batch_stats, batch, rng):
-            params = optim.unflatten({**trainable, **frozen})
-            variables = {"params": params, "batch_stats": batch_stats}
-            return method.loss(variables, batch, rng, progress)
-
-        grads, batch_stats, metrics = accumulated(
-            loss, trainable, state.batch_stats, batch, rng, stage.accumulate
-        )
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes step counts with floats
-            updates, opt_state = tx.update(grads, state.opt_state, trainable)
-        trainable = optax.apply_updates(trainable, updates)
-        metrics["grad_norm"] = optax.tree.norm(grads)
-        ema = {k: stage.ema * v + (1 - stage.ema) * trainable[k] for k, v in state.ema.items()}
-        params = optim.unflatten({**trainable, **frozen})
-        new = states.TrainState(state.step + 1, params, batch_stats, opt_state, ema)
-        return new, metrics
-
-    update = jax.jit(
-        update, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh))
-    )
+    update = make_update(method, tx, stage, config.seed, total_steps, mesh, shardings)
 
     # ---- the loop ---------------------------------------------------------------------------
     step = int(state.step)
@@ -213,6 +181,56 @@ def run(
     if not finished:
         say(f"stopped at step {saved_at} of {total_steps}; the same command goes on from there")
     return Outcome(state, method, finished)
+
+
+def batch_like(data: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of what a loss reads of a batch."""
+    shape = (batch_size, data.frames, *data.size, data.channels)
+    return {
+        "video": jax.ShapeDtypeStruct(shape, np.uint8),
+        "label": jax.ShapeDtypeStruct(shape[:1], np.int32),
+        "mask": jax.ShapeDtypeStruct(shape[:1], np.float32),
+    }
+
+
+def make_update(
+    method: methods.Method,
+    tx: optax.GradientTransformation,
+    stage: Any,
+    seed: int,
+    total_steps: int,
+    mesh: jax.sharding.Mesh,
+    shardings: Any,
+) -> Callable[[states.TrainState, Any], tuple[states.TrainState, dict[str, jax.Array]]]:
+    """The compiled step: `update(state, batch) -> (new state, metrics)`; donates the state.
+
+    Call it inside `jax.set_mesh(mesh)`. Random numbers are folded from (seed, step), so the same
+    step of the same seed is the same step on any devices.
+    """
+
+    def update(state: states.TrainState, batch: Any) -> tuple[states.TrainState, Any]:
+        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        progress = state.step.astype(jnp.float32) / total_steps
+        trainable, frozen = optim.split(state.params, method.frozen)
+
+        def loss(trainable, batch_stats, batch, rng):
+            params = optim.unflatten({**trainable, **frozen})
+            variables = {"params": params, "batch_stats": batch_stats}
+            return method.loss(variables, batch, rng, progress)
+
+        grads, batch_stats, metrics = accumulated(
+            loss, trainable, state.batch_stats, batch, rng, stage.accumulate
+        )
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes step counts with floats
+            updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        trainable = optax.apply_updates(trainable, updates)
+        metrics["grad_norm"] = optax.tree.norm(grads)
+        ema = {k: stage.ema * v + (1 - stage.ema) * trainable[k] for k, v in state.ema.items()}
+        params = optim.unflatten({**trainable, **frozen})
+        new = states.TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+        return new, metrics
+
+    return jax.jit(update, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
 
 
 def accumulated(

@@ -21,7 +21,7 @@ class Synthetic:
       classes: the actions, in label order.
       clips_per_class: clips of each class in each split.
       groups: recording groups in each split; no group is in two splits.
-      frames, height, width: of every clip, in pixels.
+      frames, height, width, fps: of every clip; sizes in pixels.
       domain: the light the clips are seen in, one of the renderer's names.
       seed: of the whole dataset.
     """
@@ -35,6 +35,7 @@ class Synthetic:
     frames: int = 48
     height: int = 120
     width: int = 160
+    fps: float = 30.0
     domain: str = "dark"
     seed: int = 0
 
@@ -90,6 +91,7 @@ class Synthetic:
             frames=self.frames if max_frames is None else min(self.frames, max_frames),
             height=self.height,
             width=self.width,
+            fps=self.fps,
             domain=self.domain,
             want_flow=False,
         )

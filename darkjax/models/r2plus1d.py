@@ -83,7 +83,8 @@ class R2Plus1D(nn.Module):
     variant: str = "34"
     width: int = 64
     stem_mid: int = 45
-    stem_stride: int = 2  # over height and width; the paper's is 2, a tiny net may take 4
+    stem_kernel: int = 7  # over height and width
+    first_stride: int = 1  # of stage 1, in time and space; a tiny net may take 2
     caffe2_mid: bool = True
     bn_eps: float = 1e-3
     bn_momentum: float = 0.9
@@ -104,8 +105,8 @@ class R2Plus1D(nn.Module):
 
         out = {}
         x = video.astype(dtype)
-        stride = (1, self.stem_stride, self.stem_stride)
-        x = layers.Conv3D(self.stem_mid, (1, 7, 7), stride, dtype=dtype, name="stem_spatial")(x)
+        kernel = (1, self.stem_kernel, self.stem_kernel)
+        x = layers.Conv3D(self.stem_mid, kernel, (1, 2, 2), dtype=dtype, name="stem_spatial")(x)
         x = nn.relu(norm("stem_bn1")(x, train=train))
         x = layers.Conv3D(self.width, (3, 1, 1), dtype=dtype, name="stem_temporal")(x)
         x = out["stem"] = nn.relu(norm("stem_bn2")(x, train=train))
@@ -115,7 +116,7 @@ class R2Plus1D(nn.Module):
             for i in range(blocks):
                 mid = mid_planes(x.shape[-1], planes)  # computed once per block, used twice
                 second = mid_planes(planes, planes) if self.caffe2_mid else mid
-                stride = 2 if stage > 1 and i == 0 else 1
+                stride = 1 if i else (2 if stage > 1 else self.first_stride)
                 name = f"stage{stage}_{i}"
                 x = block(planes, (mid, second), stride, norm, dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x

@@ -1,0 +1,90 @@
+"""What a config's model costs: `python -m darkjax.tools.describe --config=configs/lift_arid.py`.
+
+Prints parameters by part for each stage (nothing is allocated), then, with --compile, what one
+training step needs as the compiler counts it (nothing is run), and with --forward the time of
+one real forward pass of a clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from darkjax import config as configs
+from darkjax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the description; 2 on a user's error."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="configs/FILE.py[:ARGUMENT]")
+    parser.add_argument("--stage", help="only this stage")
+    parser.add_argument("--batch_size", type=int, default=1, help="of the described step")
+    parser.add_argument("--compile", action="store_true", help="compile one training step")
+    parser.add_argument("--forward", action="store_true", help="run one forward pass of a clip")
+    args = parser.parse_args(argv)
+    try:
+        _describe(args)
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _describe(args: argparse.Namespace) -> None:
+    import jax
+
+    from darkjax import methods, sharding, train
+    from darkjax.eval import efficiency
+
+    config = configs.resolve(configs.load(args.config))
+    data = config.data
+    classes = data.num_classes or 11
+    stages = [args.stage] if args.stage else list(config.stages)
+    for name in stages:
+        if name not in config.stages:
+            raise UserError(f"--stage={name}: the config has {', '.join(config.stages)}")
+        stage = config[name]
+        method = methods.make(stage, classes)
+        batch = train.batch_like(data, args.batch_size)
+        print(
+            f"{args.config}, stage {name}: {data.frames} frames of {data.size[0]}x{data.size[1]}, "
+            f"{classes} classes, {config.dtype}, jax {jax.__version__} on {jax.default_backend()}"
+        )
+        for part, count, trained in efficiency.parameter_table(method, batch):
+            print(f"  {part:<28} {count:>13,} parameters, {trained:>13,} trained")
+        if args.compile:
+            mesh = sharding.make_mesh((1, 1), jax.devices()[:1])
+            start = time.monotonic()
+            cost = efficiency.compiled_step(method, config, stage, batch, mesh)
+            print(f"  one training step of batch {args.batch_size}, compiled and not run:")
+            for key, value in cost.items():
+                print(f"    {key:<26} {value:>13.2f}")
+            print(f"    {'compile seconds':<26} {time.monotonic() - start:>13.1f}")
+        if args.forward:
+            _forward(method, batch)
+
+
+def _forward(method: Any, batch: dict[str, Any]) -> None:
+    """Initialise, run one batch through `predict` twice, print the second's time."""
+    import jax
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 40, batch["video"].shape, np.uint8)  # a dark clip
+    clip = {"video": video, **{k: np.ones(v.shape, v.dtype) for k, v in batch.items() if k != "video"}}
+    one = {k: v[:1] for k, v in clip.items()}
+    variables = jax.jit(method.init)(jax.random.key(0), one)
+    step = jax.jit(lambda v, b: method.predict(v, b)[0])
+    for attempt in ("with compilation", "again"):
+        start = time.monotonic()
+        logits = np.asarray(step(variables, clip))
+        print(f"  forward pass, {attempt}: {time.monotonic() - start:.2f} s")
+    print(f"  logits {logits.shape}, finite: {bool(np.isfinite(logits).all())}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Real processes: two that train together as on a pod, and one that is killed while it writes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny_run
+
+from darkjax import config as configs
+from darkjax import sharding, train
+
+HERE = os.path.dirname(__file__)
+
+
+def launch(tiny_folder, workdir, **options):
+    o = {
+        "devices": 1,
+        "processes": 1,
+        "process": 0,
+        "port": 0,
+        "records": str(tiny_folder),
+        "workdir": str(workdir),
+        "stage": "teacher",
+        "steps": 3,
+        "save_every": 0,
+        "kill": False,
+        "cache": jax.config.jax_compilation_cache_dir,
+    }
+    # Output goes to a file: a pipe that nobody reads would stop the other process.
+    log = open(f"{workdir}-{options.get('process', 0)}.log", "w")
+    return log, subprocess.Popen(
+        [sys.executable, os.path.join(HERE, "one_process.py"), json.dumps({**o, **options})],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=HERE,
+    )
+
+
+def finish(log, process):
+    code = process.wait(timeout=240)
+    log.close()
+    with open(log.name) as f:
+        return code, f.read()
+
+
+def losses(text):
+    return json.loads(re.search(r"^LOSSES (.*)$", text, re.M)[1])
+
+
+def test_two_processes_train_as_one(tiny_folder, tmp_path):
+    tiny_run.records(tiny_run.config(tiny_folder))  # rendered once, before both need it
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    pair = [
+        launch(
+            tiny_folder,
+            tmp_path / "pair",
+            stage="student",
+            devices=2,
+            processes=2,
+            process=p,
+            port=port,
+        )
+        for p in range(2)
+    ]
+    ends = [finish(*p) for p in pair]
+    for code, text in ends:
+        assert code == 0, text[-3000:]
+
+    c = tiny_run.config(tiny_folder)
+    c.student.init_from = ()
+    c.student.steps, c.student.optim.warmup_steps = 3, 0
+    c = configs.resolve(c)
+    alone = []
+    train.run(
+        c,
+        c.student,
+        tiny_run.records(c),
+        workdir=tmp_path / "alone",
+        mesh=sharding.make_mesh((1, 1), jax.devices()[:1]),
+        on_step=lambda step, numbers: alone.append(numbers["loss"]),
+    )
+    for _, text in ends:
+        np.testing.assert_allclose(losses(text), alone, rtol=1e-5, atol=1e-5)
+
+
+def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_folder, tmp_path):
+    tiny_run.records(tiny_run.config(tiny_folder))
+    code, text = finish(
+        *launch(tiny_folder, tmp_path / "run", steps=400, save_every=1, kill=True)
+    )
+    assert code == -signal.SIGKILL, text[-3000:]
+    there = re.search(r"^KILLED with (.*)$", text, re.M)[1].split()
+    assert any("orbax-checkpoint-tmp" in name for name in there)
+    whole = sorted(int(p.name) for p in (tmp_path / "run/checkpoints").iterdir() if p.name.isdigit())
+
+    c = tiny_run.config(tiny_folder)
+    c.teacher.steps, c.teacher.save_every = 400, 1
+    c = configs.resolve(c)
+    seen = []
+    outcome = train.run(
+        c,
+        c.teacher,
+        tiny_run.records(c),
+        workdir=tmp_path / "run",
+        mesh=sharding.make_mesh((1, 1), jax.devices()[:1]),
+        on_step=lambda step, numbers: seen.append(step),
+        max_steps=whole[-1] + 2,
+    )
+    assert seen == [whole[-1] + 1, whole[-1] + 2]
+    assert int(outcome.state.step) == whole[-1] + 2
+
+
+@pytest.mark.parametrize("module", ["darkjax.main", "darkjax.data.convert", "darkjax.tools.describe"])
+def test_help_answers(module):
+    found = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=tiny_run.ROOT
+    )
+    assert "config" in found.stdout or "dataset" in found.stdout
+    assert "Traceback" not in found.stderr
