@@ -146,7 +146,7 @@ def tiny(c: ml_collections.ConfigDict) -> None:
     m = c.student.model
     m.luminous = ml_collections.ConfigDict(net)
     m.repeats, m.width, m.heads, m.mlp_ratio = 2, 64, 4, 2.0
-    m.tokens, m.head_width = (2, 2, 2), 128
+    m.tokens, m.head_width = (1, 2, 2), 128
     m.pvit = ml_collections.ConfigDict({"depth": 5, "width": 48, "heads": 4, "patch": 8})
     c.student.pvit_freeze = "all_free"
     c.student.luminous_frozen = True

@@ -31,9 +31,11 @@ class Checkpointer:
         keep: list[Any] = [policies.LatestN(1)]
         if best is not None:
             # BestN alone may delete the newest, from which a stopped run must resume.
-            keep.append(policies.BestN(
+            keep.append(
+                policies.BestN(
                     get_metric_fn=lambda m: m[best], n=1, keep_checkpoints_without_metrics=False
-                ))
+                )
+            )
         self._best = best
         self._manager = ocp.CheckpointManager(
             epath.Path(directory).absolute(),

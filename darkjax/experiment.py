@@ -140,7 +140,15 @@ def finished(config: Any, name: str, folder: str) -> bool:
 def _identity(config: Any, name: str) -> dict[str, Any]:
     """The settings that a stage's weights depend on, flat, as JSON."""
     stage, data = config[name].to_dict(), config.data.to_dict()
-    for field in ("dir", "read", "check_crc", "num_threads", "workers", "views_clips", "views_crops"):
+    for field in (
+        "dir",
+        "read",
+        "check_crc",
+        "num_threads",
+        "workers",
+        "views_clips",
+        "views_crops",
+    ):
         data.pop(field)
     flat: dict[str, Any] = {"seed": config.seed}
     for part, values in ((name, stage), ("data", data)):

@@ -52,9 +52,7 @@ def schedule(config: Any, total_steps: int) -> optax.Schedule:
             return config.lr / (1 + 10 * step / rest) ** 0.75
 
     else:
-        raise UserError(
-            f"optim.schedule={config.schedule!r} is not 'cosine', 'constant' or 'dann'"
-        )
+        raise UserError(f"optim.schedule={config.schedule!r} is not 'cosine', 'constant' or 'dann'")
     if not warmup:
         return main
     ramp = optax.linear_schedule(0.0, config.lr, warmup)

@@ -142,9 +142,7 @@ def run(
     with (
         jax.set_mesh(mesh),
         saver,
-        writers.Writer(
-            workdir, process_index=jax.process_index(), resume_step=step + 1
-        ) as writer,
+        writers.Writer(workdir, process_index=jax.process_index(), resume_step=step + 1) as writer,
         writers.Progress(
             total_steps, stage.batch_size, process_index=jax.process_index()
         ) as progress,

@@ -48,7 +48,7 @@ def whole(tmp_path_factory, tiny_folder):
 
 
 def test_a_whole_run_leaves_results_and_a_report(whole, capsys):
-    c, folder, found = whole
+    _, folder, found = whole
     assert found["name"] == "top-1@1x1 synthetic-test"
     assert found["numbers"]["n"] == 9
     for stage in ("teacher", "student"):

@@ -34,7 +34,7 @@ def launch(tiny_folder, workdir, **options):
         "cache": jax.config.jax_compilation_cache_dir,
     }
     # Output goes to a file: a pipe that nobody reads would stop the other process.
-    log = open(f"{workdir}-{options.get('process', 0)}.log", "w")
+    log = open(f"{workdir}-{options.get('process', 0)}.log", "w")  # noqa: SIM115
     return log, subprocess.Popen(
         [sys.executable, os.path.join(HERE, "one_process.py"), json.dumps({**o, **options})],
         stdout=log,
@@ -94,13 +94,13 @@ def test_two_processes_train_as_one(tiny_folder, tmp_path):
 
 def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_folder, tmp_path):
     tiny_run.records(tiny_run.config(tiny_folder))
-    code, text = finish(
-        *launch(tiny_folder, tmp_path / "run", steps=400, save_every=1, kill=True)
-    )
+    code, text = finish(*launch(tiny_folder, tmp_path / "run", steps=400, save_every=1, kill=True))
     assert code == -signal.SIGKILL, text[-3000:]
     there = re.search(r"^KILLED with (.*)$", text, re.M)[1].split()
     assert any("orbax-checkpoint-tmp" in name for name in there)
-    whole = sorted(int(p.name) for p in (tmp_path / "run/checkpoints").iterdir() if p.name.isdigit())
+    whole = sorted(
+        int(p.name) for p in (tmp_path / "run/checkpoints").iterdir() if p.name.isdigit()
+    )
 
     c = tiny_run.config(tiny_folder)
     c.teacher.steps, c.teacher.save_every = 400, 1
@@ -119,7 +119,9 @@ def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_
     assert int(outcome.state.step) == whole[-1] + 2
 
 
-@pytest.mark.parametrize("module", ["darkjax.main", "darkjax.data.convert", "darkjax.tools.describe"])
+@pytest.mark.parametrize(
+    "module", ["darkjax.main", "darkjax.data.convert", "darkjax.tools.describe"]
+)
 def test_help_answers(module):
     found = subprocess.run(
         [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=tiny_run.ROOT

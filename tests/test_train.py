@@ -162,7 +162,7 @@ def test_eight_devices_give_the_losses_of_one(tiny_folder, tmp_path, shape, coun
 
 def test_another_seed_or_dataset_is_not_resumed(tiny_folder, tmp_path):
     run(tiny_folder, tmp_path, max_steps=1)
-    with pytest.raises(UserError, match="trained with another seed.*another --workdir"):
+    with pytest.raises(UserError, match=r"trained with another seed.*another --workdir"):
         run(tiny_folder, tmp_path, change=lambda c: c.update({"seed": 1}))
 
 

@@ -47,7 +47,9 @@ PVIT_FREEZE = {
 def make(config: Any, num_classes: int) -> base.Method:
     """Fields: model, teacher_model, distill, luminous_*, gamma, mean, std, pvit_freeze, augment."""
     if config.pvit_freeze not in PVIT_FREEZE:
-        raise UserError(f"pvit_freeze={config.pvit_freeze!r} is not one of {', '.join(PVIT_FREEZE)}")
+        raise UserError(
+            f"pvit_freeze={config.pvit_freeze!r} is not one of {', '.join(PVIT_FREEZE)}"
+        )
     if config.distill.on not in ("pre_logits", "logits"):
         raise UserError(f"distill.on={config.distill.on!r} is not 'pre_logits' or 'logits'")
     options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}

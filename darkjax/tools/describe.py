@@ -75,7 +75,10 @@ def _forward(method: Any, batch: dict[str, Any]) -> None:
 
     rng = np.random.default_rng(0)
     video = rng.integers(0, 40, batch["video"].shape, np.uint8)  # a dark clip
-    clip = {"video": video, **{k: np.ones(v.shape, v.dtype) for k, v in batch.items() if k != "video"}}
+    clip = {
+        "video": video,
+        **{k: np.ones(v.shape, v.dtype) for k, v in batch.items() if k != "video"},
+    }
     one = {k: v[:1] for k, v in clip.items()}
     variables = jax.jit(method.init)(jax.random.key(0), one)
     step = jax.jit(lambda v, b: method.predict(v, b)[0])

@@ -76,9 +76,7 @@ def resnet3d_variables(source):
     ("name", "model", "variables"),
     [
         ("r3d18_A", ResNet3D(11, "18", shortcut="A"), resnet3d_variables),
-        pytest.param(
-            "r3d50_B", ResNet3D(11, "50"), resnet3d_variables, marks=pytest.mark.slow
-        ),
+        pytest.param("r3d50_B", ResNet3D(11, "50"), resnet3d_variables, marks=pytest.mark.slow),
         ("r2plus1d34_ig65m", R2Plus1D(11, "34"), r2plus1d_variables),
         (
             "r2plus1d_18_tv",
