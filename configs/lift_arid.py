@@ -147,10 +147,10 @@ def tiny(c: ml_collections.ConfigDict) -> None:
     m.luminous = ml_collections.ConfigDict(net)
     m.repeats, m.width, m.heads, m.mlp_ratio = 2, 64, 4, 2.0
     m.tokens, m.head_width = (1, 2, 2), 128
-    m.pvit = ml_collections.ConfigDict({"depth": 5, "width": 48, "heads": 4, "patch": 8})
+    m.pvit = ml_collections.ConfigDict({"depth": 5, "width": 48, "heads": 4, "patch": 14})
     c.student.pvit_freeze = "all_free"
     c.student.luminous_frozen = True
-    c.student.distill.weight = 0.02
+    c.student.distill.weight = 0.01
     c.student.luminous_mean = c.student.luminous_std = ()
     for s in (c.teacher, c.student):
         s.gamma = 2.5
@@ -176,9 +176,9 @@ def demo(c: ml_collections.ConfigDict) -> None:
     )
     c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
     c.data.crop = "random"
-    for s, epochs in ((c.teacher, 16), (c.student, 10)):
-        s.epochs, s.batch_size, s.eval_every = epochs, 24, 6
-        s.optim.warmup_steps = 100
+    for s, epochs in ((c.teacher, 16), (c.student, 5)):
+        s.epochs, s.batch_size, s.eval_every = epochs, 24, 8
+        s.optim.warmup_steps = 100 if s is c.teacher else 20
 
 
 def arid6(c: ml_collections.ConfigDict) -> None:

@@ -69,18 +69,28 @@ class Checkpointer:
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state of `step`, with the shapes, dtypes and shardings of `like`, and its meta."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_dict(like))
+        self._check_shapes(step, abstract)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
         )
-        try:
-            found = self._manager.restore(step, args=items)
-        except (ValueError, KeyError) as e:
+        found = self._manager.restore(step, args=items)
+        return TrainState(**found["state"]), found["meta"]
+
+    def _check_shapes(self, step: int, wanted: Any) -> None:
+        """Compare with what is stored before reading: a half-started read ends in noise."""
+        with ocp.PyTreeCheckpointer() as reader:
+            item = epath.Path(self._manager.directory) / str(step) / "state"
+            stored = _shapes(reader.metadata(item).item_metadata.tree)
+        wanted = _shapes(wanted)
+        wrong = sorted(k for k in stored.keys() | wanted if stored.get(k) != wanted.get(k))
+        if wrong:
+            name = wrong[0]
             raise UserError(
                 f"the checkpoint of step {step} in {self._manager.directory} does not fit this "
-                f"config's model ({_first_line(e)}): take the config it was made with, or another "
-                "--workdir"
-            ) from e
-        return TrainState(**found["state"]), found["meta"]
+                f"config's model: {len(wrong)} arrays differ, first {name} (stored "
+                f"{stored.get(name, 'absent')}, expected {wanted.get(name, 'absent')}): take the "
+                "config it was made with, or another --workdir"
+            )
 
     def reached_preemption(self, step: int) -> bool:
         """Whether the cluster asks this job to stop; agrees on every process."""
@@ -106,9 +116,15 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in TrainState.__dataclass_fields__}
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shape by path; named tuples are stored as dictionaries or lists, so names are joined."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): (
+            tuple(leaf.shape)
+        )
+        for path, leaf in leaves
+    }
 
 
 def load_variables(directory: str, which: str = "best") -> dict[str, Any]:
