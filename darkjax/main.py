@@ -4,6 +4,7 @@ Flags only; the work is in `darkjax.experiment`, which notebooks call.
 """
 
 import os
+import shlex
 import sys
 
 from absl import app, flags, logging
@@ -50,9 +51,13 @@ def main(argv: list[str]) -> None:
 
         if _DISTRIBUTED.value or _COORDINATOR.value:
             experiment.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-        experiment.run(_CONFIG.value, workdir, _MODE.value, command=" ".join(sys.argv))
+        experiment.run(_CONFIG.value, workdir, _MODE.value, command=_command())
     except UserError as e:
         _fail(str(e))
+
+
+def _command() -> str:
+    return " ".join(["python -m darkjax.main", *map(shlex.quote, sys.argv[1:])])
 
 
 def _fail(message: str) -> None:

@@ -32,6 +32,16 @@ class TrainState:
         return {"params": params, "batch_stats": self.batch_stats}
 
 
+def init_key(seed: int) -> jax.Array:
+    """The key of a model's first parameters.
+
+    Of the "rbg" kind: a model has hundreds of arrays, and compiling as many threefry generators
+    takes several times longer than the training step. The numbers are a function of the seed and
+    the platform. Everything else is drawn with JAX's default keys.
+    """
+    return jax.random.key(seed, impl="rbg")
+
+
 def create(
     method: Method,
     tx: optax.GradientTransformation,
@@ -56,7 +66,7 @@ def create(
 
     def init() -> TrainState:
         one = {k: jnp.zeros((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
-        variables = method.init(jax.random.key(seed), one)
+        variables = method.init(init_key(seed), one)
         params = variables["params"]
         trainable, _ = optim.split(params, method.frozen)
         return TrainState(

@@ -49,10 +49,10 @@ def write(
         terciles=[(r["name"], r["n"], r["accuracy"]) for r in found["brightness"]],
     )
     chosen = rows[np.linspace(0, len(rows) - 1, min(config.report_clips, len(rows))).astype(int)]
-    facts = report.run_facts() | ({"command": command} if command else {})
+    facts = report.run_facts() | ({"Command": command} if command else {})
     report.write_report(
         path,
-        title=f"{config.stages[-1]} on {found['name']}",
+        title=f"{config.stages[-1]} of {os.path.basename(os.path.normpath(workdir))}",
         config=config.to_dict(),
         stages=stages,
         results=results,
@@ -71,15 +71,16 @@ def pictures(
     method = methods.make(stage, len(records.classes))
     variables = checkpoint.load_variables(os.path.join(workdir, name, "checkpoints"))
 
+    data = config.data.copy_and_resolve_references()
+    data.views_clips = data.views_crops = 1
+
     @jax.jit
     def look(variables: Any, batch: Any) -> tuple[jax.Array, jax.Array | None]:
         logits, out = method.predict(variables, batch)
-        seen = method.attention(out) if method.attention else None
+        seen = method.attention(out, batch["video"].shape) if method.attention else None
         return jax.nn.softmax(logits.astype(jnp.float32)), seen
 
     shown = []
-    data = config.data.copy_and_resolve_references()
-    data.views_clips = data.views_crops = 1
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
             probabilities, seen = jax.device_get(look(variables, batch))

@@ -31,15 +31,15 @@ class Method:
     `init(rng, batch) -> variables`; `loss(variables, batch, rng, progress) -> (scalar, Aux)`,
     `progress` in [0, 1] is the share of training done, traced; `predict(variables, batch) ->
     (logits [B, K], out)`. `frozen` are regular expressions of parameter paths (`a/b/kernel`)
-    that get no gradient and no optimiser state. `attention(out)` is a heat map `[B, T, h, w]` of
-    where the model looked, or None.
+    that get no gradient and no optimiser state. `attention(out, shape)` is a heat map
+    `[B, T, h, w]` of where the model looked in clips of that shape, or None.
     """
 
     init: Callable[[Array, Batch], Variables]
     loss: Callable[[Variables, Batch, Array, Array], tuple[Array, Aux]]
     predict: Callable[[Variables, Batch], tuple[Array, dict[str, Array]]]
     frozen: tuple[str, ...] = ()
-    attention: Callable[[dict[str, Array]], Array] | None = None
+    attention: Callable[[dict[str, Array], tuple[int, ...]], Array] | None = None
 
 
 def to_float(video: Array) -> Float[Array, "B T H W C"]:

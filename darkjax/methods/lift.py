@@ -28,6 +28,7 @@ Deviations (the paper is silent or contradicts itself; field -> our choice):
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -124,24 +125,31 @@ def make(config: Any, num_classes: int) -> base.Method:
     frozen = (*config.freeze, *PVIT_FREEZE[config.pvit_freeze], r"teacher/.*")
     if frozen_net:
         frozen = (*frozen, r"student/luminous/.*")
-    grid = tuple(config.model.tokens)
-    return base.Method(init, loss, predict, frozen, lambda out: attention(out, grid))
+
+    def seen(out, shape):
+        patch = config.model.pvit.get("patch", 16)
+        return attention(out, shape[1], (shape[2] // patch, shape[3] // patch))
+
+    return base.Method(init, loss, predict, frozen, seen)
 
 
-def attention(out: dict[str, jax.Array], grid: tuple[int, int, int]) -> jax.Array:
-    """Where the last critic looked: attention received by each luminous token, `[B, t, h, w]`.
+def attention(out: dict[str, jax.Array], frames: int, grid: tuple[int, int]) -> jax.Array:
+    """Where the main stream looked, in space and time, `[B, T, *grid]` scaled to [0, 1] per clip.
 
-    The mean over heads and queries of the last critic's weights, scaled to [0, 1] per clip.
+    In space: the last PViT block's attention of the class token to the patches of each frame. In
+    time: how much the first fusion module's queries attend to that frame. Means over heads.
     """
-    last = max((k for k in out if k.startswith("critic") and k.endswith("/attention")), key=_number)
-    received = out[last].mean((1, 2))  # B heads S S -> B S
-    low = received.min(-1, keepdims=True)
-    high = received.max(-1, keepdims=True)
-    return ((received - low) / jnp.maximum(high - low, 1e-12)).reshape(-1, *grid)
+    last = max((k for k in out if re.fullmatch(r"pvit/block\d+/attention", k)), key=_number)
+    patches = out[last].mean(1)[:, 0, 1:]  # B*T heads 1+P 1+P -> B*T P
+    space = patches.reshape(-1, frames, *grid)
+    time = out["fusion0/attention"].mean((1, 2))  # B heads S T -> B T
+    seen = space * time[:, :, None, None]
+    low, high = (f(seen, axis=(1, 2, 3), keepdims=True) for f in (jnp.min, jnp.max))
+    return (seen - low) / jnp.maximum(high - low, 1e-12)
 
 
 def _number(name: str) -> int:
-    return int(name.removeprefix("critic").split("/")[0])
+    return int(re.search(r"\d+", name)[0])
 
 
 def _part(variables: base.Variables, name: str) -> base.Variables:

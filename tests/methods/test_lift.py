@@ -156,7 +156,7 @@ def test_gradients_reach_every_trained_parameter_and_out_has_every_attention(tin
     assert sorted(names) == sorted(f"{n}/attention" for n in wanted)
     for name in names:
         np.testing.assert_allclose(out[name].sum(-1), 1, atol=1e-5)
-    assert method.attention(out).shape == (4, 1, 2, 2)
+    assert method.attention(out, (4, 4, 32, 32, 3)).shape == (4, 4, 2, 2)
 
 
 def test_jit_equals_eager_and_bfloat16_is_finite(tiny_folder):
@@ -239,10 +239,13 @@ def test_errors_say_what_to_do(tiny_folder):
         make(tiny_folder, lambda c: c.student.update({"method": "lfit"}))
 
 
-def test_attention_map_is_what_each_token_receives():
-    weights = np.zeros((1, 1, 4, 4), np.float32)
-    weights[0, 0, :, 2] = 1.0  # everyone looks at token 2
-    found = lift.attention(
-        {"critic0/attention": 0 * weights, "critic1/attention": jnp.asarray(weights)}, (1, 2, 2)
-    )
-    np.testing.assert_array_equal(found, [[[[0, 0], [1, 0]]]])
+def test_attention_map_is_space_times_time():
+    patches = np.zeros((4, 2, 5, 5), np.float32)  # 2 clips of 2 frames, 2x2 patches
+    patches[:, :, 0, 3] = 1.0  # every class token looks at patch 2: row 1, column 0
+    frames = np.zeros((2, 1, 3, 2), np.float32)
+    frames[..., 1] = 1.0  # every query looks at frame 1
+    out = {"pvit/block0/attention": 0 * patches, "pvit/block1/attention": patches}
+    found = lift.attention({**out, "fusion0/attention": frames}, 2, (2, 2))
+    expected = np.zeros((2, 2, 2, 2))
+    expected[:, 1, 1, 0] = 1.0
+    np.testing.assert_array_equal(found, expected)

@@ -1,0 +1,104 @@
+"""Optimiser, sharding rules, checkpoints: the loop's parts by themselves."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from darkjax import checkpoint, optim, sharding
+from darkjax.errors import UserError
+from darkjax.state import TrainState
+
+
+def options(**changes):
+    c = ml_collections.ConfigDict()
+    c.update(name="adamw", lr=0.1, schedule="constant", warmup_steps=0, final=0.0)
+    c.update(betas=(0.9, 0.999), momentum=0.9, weight_decay=0.0, decay_exclude=(), lr_scale=())
+    c.clip = 0.0
+    c.update(changes)
+    return c
+
+
+def test_schedules_by_hand():
+    cosine = optim.schedule(options(schedule="cosine", warmup_steps=10, lr=2.0), 110)
+    np.testing.assert_allclose([cosine(s) for s in (0, 5, 10, 60, 110)], [0, 1, 2, 1, 0], atol=1e-6)
+    dann = optim.schedule(options(schedule="dann", lr=0.01), 100)
+    np.testing.assert_allclose(dann(100), 0.01 / 11**0.75, rtol=1e-6)
+    with pytest.raises(UserError, match="'cosine', 'constant' or 'dann'"):
+        optim.schedule(options(schedule="cos"), 10)
+
+
+def step(tx, params, grads):
+    updates, _ = tx.update(grads, tx.init(params), params)
+    return optax.apply_updates(params, updates)
+
+
+def test_rates_and_decay_by_path():
+    params = {"a/kernel": jnp.ones(2), "b/bias": jnp.ones(2)}
+    grads = {k: jnp.ones(2) for k in params}
+    with jax.numpy_dtype_promotion("standard"):
+        c = options(name="sgd", momentum=0.0, lr_scale=((r"b/.*", 0.5),))
+        new = step(optim.make(c, 10), params, grads)
+        np.testing.assert_allclose(new["a/kernel"], 0.9)
+        np.testing.assert_allclose(new["b/bias"], 0.95)
+        c = options(weight_decay=0.5, decay_exclude=(r".*/bias",))
+        new = step(optim.make(c, 10), params, {k: jnp.zeros(2) for k in params})
+        np.testing.assert_allclose(new["a/kernel"], 1 - 0.1 * 0.5)
+        np.testing.assert_allclose(new["b/bias"], 1.0)
+
+
+def test_split_takes_whole_paths():
+    params = {"a": {"kernel": 1, "kernel2": 2}, "b": {"kernel": 3}}
+    trained, frozen = optim.split(params, [r"a/kernel", r"b/.*"])
+    assert trained == {"a/kernel2": 2} and frozen == {"a/kernel": 1, "b/kernel": 3}
+    assert optim.unflatten({**trained, **frozen}) == params
+
+
+def test_meshes_and_rules():
+    mesh = sharding.make_mesh((-1, 2))
+    assert dict(mesh.shape) == {"data": 4, "model": 2}
+    with pytest.raises(UserError, match="does not use the 8 devices"):
+        sharding.make_mesh((3, 2))
+    tree = {"x": {"kernel": jnp.ones((4, 6))}, "y": {"kernel": jnp.ones((4, 5))}}
+    found = sharding.by_rules(mesh, tree, [(r".*/kernel", (None, "model"))])
+    assert found["x"]["kernel"].spec == jax.sharding.PartitionSpec(None, "model")
+    assert found["y"]["kernel"].spec == jax.sharding.PartitionSpec()  # 5 is not even
+
+
+def state(step, value):
+    w = jnp.full((2, 3), value)
+    return TrainState(jnp.asarray(step, jnp.int32), {"w": w}, {}, {"w": w}, {"w": w + 1.0})
+
+
+def test_the_latest_and_the_best_are_kept(tmp_path):
+    with checkpoint.Checkpointer(tmp_path, "top-1") as saver:
+        for number, score in ((1, 0.2), (2, 0.9), (3, None), (4, 0.5), (5, None)):
+            metrics = None if score is None else {"top-1": score}
+            saver.save(state(number, float(number)), {"step": number}, metrics)
+        saver.wait()
+        assert saver.latest() == 5 and saver.best() == 2
+        restored, meta = saver.restore(5, state(0, 0.0))
+        assert meta["step"] == 5 and int(restored.step) == 5
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["2", "5"]
+    best, latest = (checkpoint.load_variables(tmp_path, w) for w in ("best", "latest"))
+    np.testing.assert_array_equal(best["params"]["w"], np.full((2, 3), 3.0))  # the average
+    np.testing.assert_array_equal(latest["params"]["w"], np.full((2, 3), 6.0))
+    with pytest.raises(UserError, match="holds no whole checkpoint"):
+        checkpoint.load_variables(tmp_path / "nothing")
+
+
+def test_weights_of_an_earlier_stage_are_placed_by_rule():
+    source = {
+        "net": {"params": {"a": {"k": np.full((2, 3), 7.0)}, "b": np.ones(2)}, "batch_stats": {}}
+    }
+    start = TrainState(jnp.zeros((), jnp.int32), {"new": {"k": jnp.zeros((2, 3))}}, {}, {}, {})
+    placed, line = checkpoint.place(start, source, (("net", r"a/(.*)", r"new/\1"),))
+    np.testing.assert_array_equal(placed.params["new"]["k"], 7.0)
+    assert line.startswith("1 arrays taken from net")
+    with pytest.raises(UserError, match="placed no weight"):
+        checkpoint.place(start, source, (("net", r"c/(.*)", r"new/\1"),))
+    source["net"]["params"]["a"]["k"] = np.ones(5)
+    with pytest.raises(UserError, match=r"is \(5,\), new/k is \(2, 3\)"):
+        checkpoint.place(start, source, (("net", r"a/(.*)", r"new/\1"),))
