@@ -176,6 +176,7 @@ def demo(c: ml_collections.ConfigDict) -> None:
     )
     c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
     c.data.crop = "random"
+    c.data.views_crops = 3
     for s, epochs in ((c.teacher, 16), (c.student, 5)):
         s.epochs, s.batch_size, s.eval_every = epochs, 24, 8
         s.optim.warmup_steps = 100 if s is c.teacher else 20

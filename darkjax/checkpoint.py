@@ -53,7 +53,7 @@ class Checkpointer:
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_as_dict(state)), meta=ocp.args.JsonSave(meta)
+            state=ocp.args.StandardSave(_to_save(state)), meta=ocp.args.JsonSave(meta)
         )
         self._manager.save(step, args=items, metrics=metrics)
 
@@ -114,6 +114,18 @@ class Checkpointer:
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in TrainState.__dataclass_fields__}
+
+
+def _to_save(state: TrainState) -> dict[str, Any]:
+    """The state's arrays; of one process's replicated ones a single copy.
+
+    orbax would have each device write its part of a replicated array, and compile a program for
+    every shape to cut it: on one machine that costs more than it saves.
+    """
+    tree = _as_dict(state)
+    if jax.process_count() > 1:
+        return tree
+    return jax.tree.map(lambda x: x.addressable_data(0) if x.is_fully_replicated else x, tree)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

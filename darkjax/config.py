@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pathlib
 import sys
 from typing import Any
@@ -29,6 +30,11 @@ def add_root(file: str) -> None:
     root = str(pathlib.Path(file).resolve().parents[1])
     if root not in sys.path:
         sys.path.append(root)
+
+
+def read_json(path: str | pathlib.Path) -> Any:
+    """A JSON file of a run, such as `results.json`."""
+    return json.loads(pathlib.Path(path).read_text())
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -80,7 +80,7 @@ def run(config: Any, workdir: str, mode: str = "all", command: str = "") -> dict
         if mode == "train":
             continue
         if mode == "report" and os.path.exists(os.path.join(folder, "results.json")):
-            found = json.loads(pathlib.Path(folder, "results.json").read_text())
+            found = configs.read_json(os.path.join(folder, "results.json"))
         elif mode != "report" or name == config.stages[-1]:
             found = evaluate(config, name, workdir, records, mesh)
     if mode != "train" and chief:
@@ -127,7 +127,7 @@ def finished(config: Any, name: str, folder: str) -> bool:
     path = pathlib.Path(folder, "done.json")
     if not path.exists():
         return False
-    before, now = json.loads(path.read_text()), _identity(config, name)
+    before, now = configs.read_json(path), _identity(config, name)
     if before != now:
         changed = sorted(k for k in now if before.get(k) != now[k])
         raise UserError(

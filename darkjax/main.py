@@ -67,8 +67,8 @@ def _fail(message: str) -> None:
 
 def _config_errors(error: Exception) -> str:
     """One line of what absl and ml_collections say about a field or a value."""
-    lines = [line.strip() for line in str(error).strip("'\"").splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    text = str(error.args[0] if error.args and not isinstance(error, OSError) else error)
+    return ": ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def cli() -> None:

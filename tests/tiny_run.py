@@ -29,11 +29,15 @@ def config(folder: pathlib.Path) -> Any:
     c.data.num_classes = len(CLASSES)
     c.data.frames, c.data.size = 4, (32, 32)
     c.eval_batch_size, c.report_clips, c.log_every = 8, 2, 1
-    c.teacher.model.width = c.student.model.luminous.width = 4
-    c.teacher.model.stem_mid = c.student.model.luminous.stem_mid = 4
+    net = {"variant": (1, 1), "width": 4, "stem_mid": 4, "stem_kernel": 3}
+    with c.unlocked():
+        c.teacher.model = {"name": "r2plus1d", **net}
+        c.student.model.luminous = net
+    for stage in (c.teacher, c.student):  # compiling is most of a test's time
+        stage.augment.jitter.p = stage.augment.affine.p = 0.0
     c.student.model.width, c.student.model.repeats = 16, 1
     c.student.model.heads, c.student.model.head_width = 2, 32
-    c.student.model.pvit = {"depth": 2, "width": 8, "heads": 2, "patch": 16}
+    c.student.model.pvit = {"depth": 2, "width": 8, "heads": 1, "patch": 16}
     c.student.model.tokens = (1, 2, 2)
     for stage in (c.teacher, c.student):
         stage.batch_size, stage.steps, stage.optim.warmup_steps = 16, 4, 1

@@ -73,14 +73,14 @@ class Block(nn.Module):
 
 
 class R2Plus1D(nn.Module):
-    """R(2+1)D; `variant` is the depth: "10" (tiny), "18", "34".
+    """R(2+1)D; `variant` is the depth, "10" (tiny), "18", "34", or the blocks of each stage.
 
     `out`: `stem`, `stage{1-4}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
     With `num_classes=None` the first result is `pre_logits`.
     """
 
     num_classes: int | None
-    variant: str = "34"
+    variant: str | tuple[int, ...] = "34"
     width: int = 64
     stem_mid: int = 45
     stem_kernel: int = 7  # over height and width
@@ -110,8 +110,9 @@ class R2Plus1D(nn.Module):
         x = nn.relu(norm("stem_bn1")(x, train=train))
         x = layers.Conv3D(self.width, (3, 1, 1), dtype=dtype, name="stem_temporal")(x)
         x = out["stem"] = nn.relu(norm("stem_bn2")(x, train=train))
+        sizes = STAGE_SIZES[self.variant] if isinstance(self.variant, str) else self.variant
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        for stage, blocks in enumerate(STAGE_SIZES[self.variant], start=1):
+        for stage, blocks in enumerate(sizes, start=1):
             planes = self.width * 2 ** (stage - 1)
             for i in range(blocks):
                 mid = mid_planes(x.shape[-1], planes)  # computed once per block, used twice

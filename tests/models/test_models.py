@@ -33,7 +33,13 @@ def shapes(config, inputs):
     return model, jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x, train=False), *inputs)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(f, marks=pytest.mark.slow) if f in ("resnet3d50", "resnet3d101") else f
+        for f in FAMILIES
+    ],
+)
 def test_parameters_are_the_originals(family):
     """Counts of the reference's master table; names and shapes frozen in tests/golden.
 
@@ -66,7 +72,7 @@ def test_a_backbone_has_no_head_and_names_its_maps(name):
     features, out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, VIDEO)
     assert features.shape == (2, 512)
     blocks = [f"stage{s}/{i}" for s in (1, 2, 3, 4) for i in (0, 1)]
-    assert list(out) == ["stem", *blocks, "features", "pre_logits"]
+    assert set(out) == {"stem", *blocks, "features", "pre_logits"}
 
 
 def test_rematerialisation_changes_no_number():

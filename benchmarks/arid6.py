@@ -1,0 +1,69 @@
+"""LIFT-Net on the real clips of a course subset: accuracy by fold and seed, one table.
+
+    python benchmarks/arid6.py --records=records/arid6 [--folds=1,2,3] [--seeds=0,1,2]
+
+Each run trains teacher and student of configs/lift_arid.py:arid6 with one fold's sessions left
+out, and is judged on them. About two minutes a run on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import pathlib
+import platform
+import tempfile
+
+import numpy as np
+
+from darkjax import config as configs
+from darkjax import experiment
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Run every fold and seed, print top-1 of each and their mean and spread."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", required=True)
+    parser.add_argument("--folds", default="1,2,3")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--workdir", help="kept between runs; by default a temporary folder")
+    args = parser.parse_args()
+    base = args.workdir or tempfile.mkdtemp()
+    found: dict[str, dict[int, list[float]]] = {"teacher": {}, "student": {}}
+    clips = {}
+    for fold in map(int, args.folds.split(",")):
+        for seed in map(int, args.seeds.split(",")):
+            c = configs.load(f"{ROOT}/configs/lift_arid.py:arid6")
+            c.data.dir, c.data.fold, c.seed = args.records, fold, seed
+            folder = pathlib.Path(base, f"fold{fold}-seed{seed}")
+            result = experiment.run(c, str(folder))
+            clips[fold] = int(result["numbers"]["n"])
+            for stage in found:
+                numbers = configs.read_json(folder / stage / "results.json")["numbers"]
+                found[stage].setdefault(fold, []).append(numbers["top-1"])
+    print(f"\n{platform.processor() or platform.machine()}, {datetime.date.today()}")
+    print("top-1@1x1, arid_ee6222, sessions of the fold left out; mean (min to max) over seeds")
+    print(f"{'fold':>6} {'clips':>6} {'teacher':>22} {'student':>22}")
+    for fold in clips:
+        cells = [_spread(found[stage][fold]) for stage in found]
+        print(f"{fold:>6} {clips[fold]:>6} {cells[0]:>22} {cells[1]:>22}")
+    pooled = [
+        [
+            np.average([found[stage][f][s] for f in clips], weights=list(clips.values()))
+            for s in range(len(args.seeds.split(",")))
+        ]
+        for stage in found
+    ]
+    print(
+        f"{'pooled':>6} {sum(clips.values()):>6} {_spread(pooled[0]):>22} {_spread(pooled[1]):>22}"
+    )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+if __name__ == "__main__":
+    main()
