@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     if _CONFIG.value is None:
         _fail("no --config: try --config=configs/lift_arid.py:demo")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # orbax tells of every file it writes
+        logging.set_verbosity(logging.ERROR)  # orbax tells of every file it writes
     file = str(flags.FLAGS["config"].config_filename)
     name = os.path.basename(file).replace(".py", "").replace(":", "-").replace(",", "-")
     workdir = _WORKDIR.value or os.path.join("runs", name)
