@@ -147,7 +147,7 @@ def tiny(c: ml_collections.ConfigDict) -> None:
     m.luminous = ml_collections.ConfigDict(net)
     m.repeats, m.width, m.heads, m.mlp_ratio = 2, 64, 4, 2.0
     m.tokens, m.head_width = (1, 2, 2), 128
-    m.pvit = ml_collections.ConfigDict({"depth": 5, "width": 48, "heads": 4, "patch": 12})
+    m.pvit = ml_collections.ConfigDict({"depth": 5, "width": 48, "heads": 4, "patch": 14})
     c.student.pvit_freeze = "all_free"
     c.student.luminous_frozen = True
     c.student.distill.weight = 0.01
@@ -170,15 +170,15 @@ def demo(c: ml_collections.ConfigDict) -> None:
         clips_per_class={"train": 120, "test": 20},
         groups={"train": 60, "test": 10},
         frames=24,
-        height=56,
-        width=72,
+        height=64,
+        width=80,
         fps=12,
         seed=0,
     )
-    c.data.frames, c.data.stride, c.data.size = 8, 3, (48, 48)
+    c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
     c.data.crop = "random"
     c.data.views_crops = 3
-    for s, epochs in ((c.teacher, 16), (c.student, 5)):
+    for s, epochs in ((c.teacher, 15), (c.student, 4)):
         s.epochs, s.batch_size, s.eval_every, s.save_every = epochs, 24, 8, 120
         s.optim.warmup_steps = 100 if s is c.teacher else 20
 
@@ -187,7 +187,7 @@ def arid6(c: ml_collections.ConfigDict) -> None:
     """150 real dark clips; `data.fold` 1 to 5 leaves that fold's sessions out."""
     tiny(c)
     c.data.split, c.data.eval_split, c.data.fold = "fold", "validate", 1
-    c.data.frames, c.data.stride, c.data.size = 8, 4, (72, 72)
+    c.data.frames, c.data.stride, c.data.size = 8, 4, (70, 70)
     c.data.scale = (0.6, 1.0)
     c.data.views_crops = 3
     for s, epochs in ((c.teacher, 30), (c.student, 15)):

@@ -92,7 +92,7 @@ def run(config: Any, workdir: str, mode: str = "all", command: str = "") -> dict
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between runs, where the user has not said otherwise."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
         jax.config.update("jax_compilation_cache_dir", os.path.join(folder, "darkjax", "jax"))
 
@@ -104,12 +104,12 @@ def open_records(config: Any, workdir: str) -> Records:
         folder = folder or os.path.join(workdir, "records")
         if jax.process_index() == 0 and not os.path.exists(os.path.join(folder, "card.json")):
             from darkjax.data import convert
-            from darkjax.data.rendered import Synthetic
+            from darkjax.data.catalog import get_dataset
 
             options = config.data.synthetic.to_dict()
             print(f"rendering clips into {folder}")
             workers = min(os.cpu_count() or 1, 8)
-            convert.convert(Synthetic(**options), folder, workers=workers)
+            convert.convert(get_dataset("synthetic", **options), folder, workers=workers)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         _fail("no --config: try --config=configs/lift_arid.py:demo")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # orbax tells of every file it writes
-    file = str(flags.FLAGS["config"].config_filename)
+    file = str(getattr(flags.FLAGS["config"], "config_filename", "run"))
     name = os.path.basename(file).replace(".py", "").replace(":", "-").replace(",", "-")
     workdir = _WORKDIR.value or os.path.join("runs", name)
     try:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from darkjax import optim, sharding
 from darkjax.methods import Method
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """`step` int32; `params`, `batch_stats` nested dicts; `opt_state` and `ema` of the trainable
     parameters alone, flat (`{"a/b/kernel": array}`); `ema` is empty when it is off."""
 

@@ -168,7 +168,7 @@ def run(
                 flight.land()
                 with progress.paused():
                     score = None
-                    if evaluates and not stopped:
+                    if evaluate is not None and evaluates and not stopped:
                         numbers = evaluate(method, state.variables(averaged=True))
                         writer.write(step, {f"val/{k}": v for k, v in numbers.items()})
                         score = {best: numbers[best]} if best else None
@@ -199,7 +199,7 @@ def make_update(
     total_steps: int,
     mesh: jax.sharding.Mesh,
     shardings: Any,
-) -> Callable[[states.TrainState, Any], tuple[states.TrainState, dict[str, jax.Array]]]:
+) -> Any:
     """The compiled step: `update(state, batch) -> (new state, metrics)`; donates the state.
 
     Call it inside `jax.set_mesh(mesh)`. Random numbers are folded from (seed, step), so the same
@@ -245,7 +245,7 @@ def accumulated(
     metrics are means over the parts; batch statistics run through them.
     """
 
-    def part(carry: Any, i: jax.Array) -> tuple[Any, Any]:
+    def part(carry: Any, i: Any) -> tuple[Any, Any]:
         grads, stats = carry
         piece = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:])[:, i], batch)
         key = jax.random.fold_in(rng, i)

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from darkjax import checkpoint, optim, sharding
+from darkjax import checkpoint, experiment, optim, sharding, train
 from darkjax.errors import UserError
 from darkjax.state import TrainState
 
@@ -102,3 +102,39 @@ def test_weights_of_an_earlier_stage_are_placed_by_rule():
     source["net"]["params"]["a"]["k"] = np.ones(5)
     with pytest.raises(UserError, match=r"is \(5,\), new/k is \(2, 3\)"):
         checkpoint.place(start, source, (("net", r"a/(.*)", r"new/\1"),))
+
+
+def test_mesh_axes_are_auto_and_the_batch_is_split_over_data():
+    mesh = sharding.make_mesh((4, 2))
+    assert mesh.axis_types == (jax.sharding.AxisType.Auto,) * 2
+    batch = sharding.to_global(mesh, {"label": np.arange(8, dtype=np.int32)})
+    assert batch["label"].sharding.spec == jax.sharding.PartitionSpec("data")
+    np.testing.assert_array_equal(batch["label"], np.arange(8))
+
+
+def test_at_most_eight_steps_are_in_flight():
+    class Silent:
+        def write(self, *_, **__):
+            pass
+
+    landed = []
+    flight = train._Flight(Silent(), 1, lambda step: 0.1, lambda step, _: landed.append(step))
+    one = sharding.replicated(sharding.make_mesh((8, 1)))
+    for step in range(1, 21):
+        flight.launched(step, {"loss": jax.device_put(jnp.ones(()), one)})
+        assert len(landed) == max(0, step - train.MAX_IN_FLIGHT)
+    flight.land()
+    assert landed == list(range(1, 21))
+
+
+def test_the_compilation_cache_is_on_unless_the_user_chose_one(monkeypatch, tmp_path):
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        experiment.use_compilation_cache()
+        assert jax.config.values["jax_compilation_cache_dir"] == before
+        jax.config.update("jax_compilation_cache_dir", None)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        experiment.use_compilation_cache()
+        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "darkjax" / "jax")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

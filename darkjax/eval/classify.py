@@ -72,8 +72,7 @@ def predict(
         for batch in batches:
             placed = sharding.to_global(mesh, batch)
             probabilities = step(variables, placed)
-            who = gather({k: placed[k] for k in ("clip", "label", "mask")})
-            who = sharding.to_host(who)
+            who = sharding.to_host(gather({k: placed[k] for k in ("clip", "label", "mask")}))
             found.append((sharding.to_host(probabilities), who["clip"], who["label"], who["mask"]))
     probabilities, clip, label, mask = (np.concatenate(x) for x in zip(*found, strict=True))
     views = metrics.average_views(probabilities, clip, mask)

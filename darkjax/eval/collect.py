@@ -93,7 +93,7 @@ def pictures(
                     predicted=records.classes[best],
                     probability=float(probabilities[0, best]),
                     frames=frames,
-                    enhanced=enhance.gamma_correct_uint8(frames, stage.gamma),
+                    enhanced=np.asarray(enhance.gamma_correct_uint8(frames, stage.gamma)),
                     attention=None if seen is None else np.asarray(seen[0]),
                 )
             )

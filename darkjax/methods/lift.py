@@ -149,7 +149,7 @@ def attention(out: dict[str, jax.Array], frames: int, grid: tuple[int, int]) -> 
 
 
 def _number(name: str) -> int:
-    return int(re.search(r"\d+", name)[0])
+    return int(name.removeprefix("pvit/block").split("/")[0])
 
 
 def _part(variables: base.Variables, name: str) -> base.Variables:

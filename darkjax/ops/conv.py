@@ -81,7 +81,7 @@ def _over_time_taps(
         kernel = jnp.moveaxis(kernel, 0, 2)  # kh kw kt I O
         kernel = kernel.reshape(1, *kernel.shape[:2], -1, kernel.shape[-1])
         return _per_frame(jnp.concatenate(taps, axis=-1), kernel[0], strides, padding, groups)
-    total = None
+    pieces = []
     for tap in range(kt):
         # Output frame t reads input frame t * stride + tap - before: keep the t where it exists.
         first = max(0, -(-(before - tap) // stride))
@@ -94,8 +94,8 @@ def _over_time_taps(
         zeros = (first, out_frames - 1 - last)
         if zeros != (0, 0):
             piece = jnp.pad(piece, ((0, 0), zeros, (0, 0), (0, 0), (0, 0)))
-        total = piece if total is None else total + piece
-    return total
+        pieces.append(piece)
+    return functools.reduce(jnp.add, pieces)
 
 
 def _per_frame(x: Array, kernel: Array, strides: tuple, padding: tuple, groups: int) -> Array:
