@@ -36,7 +36,7 @@ def config(folder: pathlib.Path) -> Any:
     for stage in (c.teacher, c.student):  # compiling is most of a test's time
         stage.augment.jitter.p = stage.augment.affine.p = 0.0
     c.student.model.width, c.student.model.repeats = 16, 1
-    c.student.model.heads, c.student.model.head_width = 2, 32
+    c.student.model.heads, c.student.model.head_width = 2, 8
     c.student.model.pvit = {"depth": 2, "width": 8, "heads": 1, "patch": 16}
     c.student.model.tokens = (1, 2, 2)
     for stage in (c.teacher, c.student):

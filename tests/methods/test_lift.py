@@ -228,7 +228,7 @@ def test_errors_say_what_to_do(tiny_folder):
         method.init(jax.random.key(0), batch())
     with pytest.raises(UserError, match="pvit_freeze='half'"):
         make(tiny_folder, lambda c: c.student.update({"pvit_freeze": "half"}))
-    with pytest.raises(UserError, match=r"model.head_width=32"):
+    with pytest.raises(UserError, match=r"model.head_width=8"):
         method, _ = make(tiny_folder, lambda c: c.student.model.update({"head_width": 5}))
         v = method.init(jax.random.key(0), batch())
         method.loss(v, batch(), jax.random.key(0), jnp.zeros(()))
