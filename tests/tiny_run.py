@@ -27,7 +27,7 @@ def config(folder: pathlib.Path) -> Any:
         }
     c.data.dir = str(folder)
     c.data.num_classes = len(CLASSES)
-    c.data.frames, c.data.size = 4, (32, 32)
+    c.data.frames, c.data.size, c.data.views_crops = 4, (32, 32), 1
     c.eval_batch_size, c.report_clips, c.log_every = 8, 2, 1
     net = {"variant": (1, 1), "width": 4, "stem_mid": 4, "stem_kernel": 3}
     with c.unlocked():
