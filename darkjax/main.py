@@ -4,6 +4,7 @@ Flags only; the work is in `darkjax.experiment`, which notebooks call.
 """
 
 import os
+import re
 import shlex
 import sys
 
@@ -67,8 +68,10 @@ def _fail(message: str) -> None:
 
 def _config_errors(error: Exception) -> str:
     """One line of what absl and ml_collections say about a field or a value."""
-    text = str(error.args[0] if error.args and not isinstance(error, OSError) else error)
-    return ": ".join(line.strip() for line in text.splitlines() if line.strip())
+    nearest = re.search(r'Did you mean "[^"]*" instead of "[^"]*"\?', str(error))
+    if nearest:
+        return f"unknown field. {nearest[0]}"
+    return " ".join(str(error).split())
 
 
 def cli() -> None:
