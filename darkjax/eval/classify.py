@@ -71,9 +71,9 @@ def predict(
     with batches, jax.set_mesh(mesh):
         for batch in batches:
             placed = sharding.to_global(mesh, batch)
-            probabilities = step(variables, placed)
+            scores = step(variables, placed)
             who = sharding.to_host(gather({k: placed[k] for k in ("clip", "label", "mask")}))
-            found.append((sharding.to_host(probabilities), who["clip"], who["label"], who["mask"]))
+            found.append((sharding.to_host(scores), who["clip"], who["label"], who["mask"]))
     probabilities, clip, label, mask = (np.concatenate(x) for x in zip(*found, strict=True))
     views = metrics.average_views(probabilities, clip, mask)
     return Predictions(views.clip, label[views.first].astype(np.int64), views.probabilities)
