@@ -74,13 +74,27 @@ def _config_errors(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def _parse(argv: list[str]) -> list[str]:
+    """Parse the flags; absl would print the traceback of an error inside a config."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as e:
+        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+        ours = [line.partition("UserError: ")[2] for line in lines if "UserError: " in line]
+        _fail(ours[-1] if ours else " ".join((lines[0], *lines[1:][-1:])))
+        raise
+
+
 def cli() -> None:
     """`python -m darkjax.main`: parse flags, with one-line errors for the config's fields."""
     for word in sys.argv[1:]:
         if word.startswith("--config="):
-            configs.add_root(word.removeprefix("--config=").partition(":")[0])
+            file = word.removeprefix("--config=").partition(":")[0]
+            if not os.path.isfile(file):
+                _fail(f"expected a config file such as configs/lift_arid.py; found {file!r}")
+            configs.add_root(file)
     try:
-        app.run(main)
+        app.run(main, flags_parser=_parse)
     except (AttributeError, KeyError) as e:
         # ml_collections raises these for a misspelt field, with the nearest name.
         if "Did you mean" not in str(e) and "does not exist" not in str(e):
