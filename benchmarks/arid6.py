@@ -39,6 +39,8 @@ def main() -> None:
             c.data.dir, c.data.fold, c.seed = args.records, fold, seed
             folder = pathlib.Path(base, f"fold{fold}-seed{seed}")
             result = experiment.run(c, str(folder))
+            if not result:
+                raise SystemExit(f"stopped early in {folder}: give --workdir and run it again")
             clips[fold] = int(result["numbers"]["n"])
             for stage in found:
                 numbers = configs.read_json(folder / stage / "results.json")["numbers"]
