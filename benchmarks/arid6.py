@@ -41,12 +41,16 @@ def main() -> None:
             result = experiment.run(c, str(folder))
             if not result:
                 raise SystemExit(f"stopped early in {folder}: give --workdir and run it again")
-            clips[fold] = int(result["numbers"]["n"])
+            clips[fold], judged = int(result["numbers"]["n"]), result
             for stage in found:
                 numbers = configs.read_json(folder / stage / "results.json")["numbers"]
                 found[stage].setdefault(fold, []).append(numbers["top-1"])
     print(f"\n{platform.processor() or platform.machine()}, {datetime.date.today()}")
-    print("top-1@1x1, arid_ee6222, sessions of the fold left out; mean (min to max) over seeds")
+    views = judged["name"].split()[0]
+    print(
+        f"{views}, arid_ee6222, sessions of the fold left out, {judged['checkpoint']} checkpoint;"
+    )
+    print("mean (min to max) over seeds")
     print(f"{'fold':>6} {'clips':>6} {'teacher':>22} {'student':>22}")
     for fold in clips:
         cells = [_spread(found[stage][fold]) for stage in found]

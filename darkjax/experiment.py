@@ -215,6 +215,8 @@ def evaluate(config: Any, name: str, workdir: str, records: Records, mesh: Any) 
         mesh=mesh,
     )
     result = classify.results(found, records, split_name, config.data)
+    best = config[name].keep_best
+    result["checkpoint"] = f"best {best} of this split" if best else "last"
     if jax.process_index() == 0:
         classify.save(os.path.join(workdir, name), found, result)
     return result
@@ -225,8 +227,8 @@ def table(found: dict[str, Any], seconds: float) -> str:
     numbers = found["numbers"]
     rows = [(k, f"{v:.4f}") for k, v in numbers.items() if k != "n"]
     rows += [(f"top-1, {r['name']} third", f"{r['accuracy']:.4f}") for r in found["brightness"]]
-    rows += [("clips", f"{numbers['n']:.0f}"), ("wall time", f"{seconds:.0f} s")]
-    rows += [("peak memory", f"{peak_gib():.2f} GiB")]
+    rows += [("clips", f"{numbers['n']:.0f}"), ("checkpoint", found.get("checkpoint", ""))]
+    rows += [("wall time", f"{seconds:.0f} s"), ("peak memory", f"{peak_gib():.2f} GiB")]
     left, right = (max(len(r[i]) for r in rows) for i in (0, 1))
     rule = f"+{'-' * (left + 2)}+{'-' * (right + 2)}+"
     body = [f"| {a:<{left}} | {b:>{right}} |" for a, b in rows]

@@ -108,7 +108,7 @@ def run(
     say(f"parameters: {_count(trainable):,} trained, {_count(frozen):,} frozen")
 
     # ---- checkpoints: resume, or start from earlier stages --------------------------------------
-    best = stage.keep_best if evaluate is not None else None
+    best = (stage.keep_best or None) if evaluate is not None else None
     saver = checkpoint.Checkpointer(os.path.join(workdir, "checkpoints"), best)
     meta = {
         "seed": config.seed,

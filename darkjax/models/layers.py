@@ -16,9 +16,10 @@ kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Conv3D(nn.Module):
-    """A 3-D convolution with PyTorch's symmetric default padding `k // 2`.
+    """A 3-D convolution; `padding` is `k // 2` on both sides of each axis unless given.
 
-    Parameters: `kernel [kt, kh, kw, C // groups, O]`, `bias [O]` when `use_bias`.
+    Parameters: `kernel [kt, kh, kw, C // groups, O]`, `bias [O]` when `use_bias`. A 2-D network
+    uses `kt` 1: its frames are independent.
     """
 
     features: int
@@ -26,6 +27,7 @@ class Conv3D(nn.Module):
     strides: tuple[int, int, int] = (1, 1, 1)
     groups: int = 1
     use_bias: bool = False
+    padding: tuple[tuple[int, int], ...] | None = None  # (before, after) for T, H, W
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -36,7 +38,7 @@ class Conv3D(nn.Module):
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             strides=self.strides,
-            padding=tuple((k // 2, k // 2) for k in self.kernel),
+            padding=self.padding or tuple((k // 2, k // 2) for k in self.kernel),
             groups=self.groups,
         )
         if self.use_bias:
@@ -168,8 +170,32 @@ def _cells(length: int, n: int) -> Float[Array, "n length"]:
 
 
 def max_pool3d(
-    x: Float[Array, "B T H W C"], window: int, stride: int, pad: int
+    x: Float[Array, "B T H W C"],
+    window: int | tuple[int, int, int],
+    stride: int | tuple[int, int, int],
+    pad: int | tuple[int, int, int] | tuple[tuple[int, int], ...] = 0,
 ) -> Float[Array, "B t h w C"]:
-    """Max pooling with a cubic window, padded with minus infinity."""
-    spread = ((pad, pad),) * 3
-    return nn.max_pool(x, (window,) * 3, (stride,) * 3, spread)
+    """Max pooling over time, height and width, padded with minus infinity.
+
+    Each of `window`, `stride` and `pad` is one number or one for each axis; a pad may be
+    `(before, after)`.
+    """
+    windows, strides, pads = (_three(v) for v in (window, stride, pad))
+    spread = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pads)
+    return nn.max_pool(x, windows, strides, spread)
+
+
+def avg_pool3d(
+    x: Float[Array, "B T H W C"],
+    window: int | tuple[int, int, int],
+    stride: int | tuple[int, int, int],
+    pad: int | tuple[int, int, int] = 0,
+) -> Float[Array, "B t h w C"]:
+    """Average pooling that counts the padding zeros, as PyTorch's does."""
+    windows, strides, pads = (_three(v) for v in (window, stride, pad))
+    return nn.avg_pool(x, windows, strides, tuple((p, p) for p in pads))
+
+
+def _three(value: Any) -> tuple:
+    """One number, or one for each of time, height and width."""
+    return (value,) * 3 if isinstance(value, int) else tuple(value)

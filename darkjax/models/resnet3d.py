@@ -1,9 +1,11 @@
-"""3-D ResNet [Hara et al. 2018, arXiv 1711.09577], the graph of the CVPR 2018 release.
+"""3-D ResNet and ResNeXt [Hara et al. 2018, arXiv 1711.09577], the graph of the 2018 release.
 
 Stem 7x7x7 with stride (1, 2, 2) and max pooling, basic blocks (18, 34) or bottlenecks
 (50, 101), the stride in the 3x3x3 convolution, shortcut "B" (1x1x1 convolution and batch norm) or
 "A" (strided, zero channels appended, no parameters). With 11 classes R3D-34 B has 63,519,179
-parameters, R3D-50 B 46,221,515.
+parameters, R3D-50 B 46,221,515. ResNeXt-101 has bottlenecks of expansion 2 whose 3x3x3 convolution
+is cut into 32 groups: 47,543,755 parameters. `stem="tv"` is torchvision's r3d_18: a 3x7x7 stem and
+no pooling.
 
 Deviations: the original's fixed-size average pooling is a global one here; equal at its native
 size.
@@ -25,15 +27,19 @@ STAGE_SIZES = {
     "34": (3, 4, 6, 3),
     "50": (3, 4, 6, 3),
     "101": (3, 4, 23, 3),
+    "resnext50": (3, 4, 6, 3),
+    "resnext101": (3, 4, 23, 3),
 }
-BOTTLENECK = ("50", "101")
+EXPANSION = {"50": 4, "101": 4, "resnext50": 2, "resnext101": 2}
+CARDINALITY = 32
 
 
 class Block(nn.Module):
-    """A basic block (`expansion` 1: two 3x3x3) or a bottleneck (4: 1x1x1, 3x3x3, 1x1x1)."""
+    """A basic block (`expansion` 1: two 3x3x3) or a bottleneck (1x1x1, 3x3x3, 1x1x1)."""
 
     planes: int
     expansion: int
+    groups: int  # of the bottleneck's 3x3x3
     stride: int
     shortcut: str
     norm: Any
@@ -43,13 +49,13 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
         width, s = self.planes * self.expansion, self.stride
         if self.expansion == 1:
-            plan = [(self.planes, 3, s), (width, 3, 1)]
+            plan = [(self.planes, 3, s, 1), (width, 3, 1, 1)]
         else:
-            plan = [(self.planes, 1, 1), (self.planes, 3, s), (width, 1, 1)]
+            plan = [(self.planes, 1, 1, 1), (self.planes, 3, s, self.groups), (width, 1, 1, 1)]
         y = x
-        for i, (features, k, stride) in enumerate(plan, start=1):
+        for i, (features, k, stride, groups) in enumerate(plan, start=1):
             conv = layers.Conv3D(
-                features, (k,) * 3, (stride,) * 3, dtype=self.dtype, name=f"conv{i}"
+                features, (k,) * 3, (stride,) * 3, groups, dtype=self.dtype, name=f"conv{i}"
             )
             y = self.norm(name=f"bn{i}")(conv(y), train=train)
             y = nn.relu(y) if i < len(plan) else y
@@ -64,7 +70,9 @@ class Block(nn.Module):
 
 
 class ResNet3D(nn.Module):
-    """3-D ResNet; `variant` is the depth: "10" (tiny), "18", "34", "50", "101".
+    """3-D ResNet; `variant` is the depth, "10" (tiny) to "101", or "resnext50", "resnext101".
+
+    `stem`: "hara" (7x7x7, max pooling) or "tv" (3x7x7, none).
 
     `out`: `stem`, `stage{1-4}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
     With `num_classes=None` the first result is `pre_logits`.
@@ -74,6 +82,7 @@ class ResNet3D(nn.Module):
     variant: str = "34"
     width: int = 64
     shortcut: str = "B"
+    stem: str = "hara"
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
     bn_group: int = 0
@@ -86,6 +95,8 @@ class ResNet3D(nn.Module):
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
         if self.shortcut not in ("A", "B"):
             raise ValueError(f"shortcut must be 'A' or 'B', found {self.shortcut!r}")
+        if self.stem not in ("hara", "tv"):
+            raise ValueError(f"stem must be 'hara' or 'tv', found {self.stem!r}")
 
         def norm(name: str) -> layers.BatchNorm:
             return layers.BatchNorm(
@@ -94,16 +105,21 @@ class ResNet3D(nn.Module):
 
         out = {}
         x = video.astype(self.dtype)
-        x = layers.Conv3D(self.width, (7, 7, 7), (1, 2, 2), dtype=self.dtype, name="stem")(x)
+        kernel = (7 if self.stem == "hara" else 3, 7, 7)
+        x = layers.Conv3D(self.width, kernel, (1, 2, 2), dtype=self.dtype, name="stem")(x)
         x = nn.relu(norm("stem_bn")(x, train=train))
-        x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
+        if self.stem == "hara":
+            x = layers.max_pool3d(x, 3, 2, 1)
+        out["stem"] = x
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        expansion = 4 if self.variant in BOTTLENECK else 1
+        expansion = EXPANSION.get(self.variant, 1)
+        resnext = self.variant.startswith("resnext")
         for stage, blocks in enumerate(STAGE_SIZES[self.variant], start=1):
             for i in range(blocks):
                 x = block(
-                    self.width * 2 ** (stage - 1),
+                    self.width * 2 ** (stage - 1) * (2 if resnext else 1),
                     expansion,
+                    CARDINALITY if resnext else 1,
                     2 if stage > 1 and i == 0 else 1,
                     self.shortcut,
                     norm,

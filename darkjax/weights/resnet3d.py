@@ -1,0 +1,75 @@
+"""3-D ResNet and ResNeXt: names of 3D-ResNets-PyTorch (2018, 2020) and of torchvision."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from darkjax.weights.arch import ACTIVITYNET, KINETICS, Arch, Preprocess, classes_of
+from darkjax.weights.names import NameMap
+
+NAMES = NameMap(
+    (
+        (r"conv1", "stem"),
+        (r"bn1", "stem_bn"),
+        (r"layer(\d)\.(\d+)\.downsample\.0", r"stage\1_\2/shortcut"),
+        (r"layer(\d)\.(\d+)\.downsample\.1", r"stage\1_\2/shortcut_bn"),
+        (r"layer(\d)\.(\d+)\.(conv\d|bn\d)", r"stage\1_\2/\3"),
+        (r"fc", "head"),
+    )
+)
+NAMES_TV = NameMap(
+    (
+        (r"stem\.0", "stem"),
+        (r"stem\.1", "stem_bn"),
+        (r"layer(\d)\.(\d+)\.downsample\.0", r"stage\1_\2/shortcut"),
+        (r"layer(\d)\.(\d+)\.downsample\.1", r"stage\1_\2/shortcut_bn"),
+        (r"layer(\d)\.(\d+)\.conv(\d)\.0", r"stage\1_\2/conv\3"),
+        (r"layer(\d)\.(\d+)\.conv(\d)\.1", r"stage\1_\2/bn\3"),
+        (r"fc", "head"),
+    )
+)
+HARA = "Hara et al. 2018, arXiv 1711.09577"
+
+
+def _hara(variant: str, files: tuple[str, ...], **fields: object) -> Arch:
+    return Arch(
+        paper=HARA,
+        model={"name": "resnet3d", "variant": variant, **fields},
+        names=NAMES,
+        infer=classes_of("fc.weight"),
+        preprocess=Preprocess(**ACTIVITYNET, size=112, short_side=112, frames=16),
+        input=(16, 112, 112),
+        files=files,
+        licence="MIT (3D-ResNets-PyTorch)",
+    )
+
+
+ARCHS = {
+    "r3d18": _hara("18", ("r3d18_K_200ep.pth",)),
+    "r3d34": _hara("34", ("r3d34_K_200ep.pth",)),
+    "r3d50": _hara("50", ("resnet-50-kinetics.pth", "r3d50_K_200ep.pth")),
+    "r3d101": _hara("101", ("resnet-101-kinetics.pth", "r3d101_K_200ep.pth")),
+    "r3d18_a": _hara("18", ("resnet-18-kinetics.pth",), shortcut="A"),
+    "r3d34_a": _hara("34", ("resnet-34-kinetics.pth",), shortcut="A"),
+    "r3d18_tv": Arch(
+        paper="Tran et al. 2018, arXiv 1711.11248",
+        model={"name": "resnet3d", "variant": "18", "stem": "tv"},
+        names=NAMES_TV,
+        infer=classes_of("fc.weight"),
+        preprocess=Preprocess(**KINETICS),
+        input=(16, 112, 112),
+        files=("r3d_18-b3b3357e.pth",),
+        licence="BSD-3-Clause (torchvision)",
+    ),
+    "resnext101": dataclasses.replace(
+        _hara(
+            "resnext101",
+            (
+                "resnext-101-kinetics.pth",
+                "resnext-101-64f-kinetics-ucf101_split1.pth",
+                "resnext-101-64f-kinetics-hmdb51_split1.pth",
+            ),
+        ),
+        input=(64, 112, 112),
+    ),
+}

@@ -1,0 +1,54 @@
+"""Every architecture by the name that tools and configs use."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+
+from darkjax.errors import UserError
+from darkjax.weights.arch import Arch
+
+# name -> the file of its family, imported when asked for
+FAMILIES = {
+    "c3d": ("c3d", "c3d_bn"),
+    "resnet3d": (
+        "r3d18",
+        "r3d34",
+        "r3d50",
+        "r3d101",
+        "r3d18_a",
+        "r3d34_a",
+        "r3d18_tv",
+        "resnext101",
+    ),
+    "r2plus1d": ("r2plus1d18", "r2plus1d34"),
+    "i3d": ("i3d",),
+    "s3d": ("s3d",),
+    "p3d": ("p3d199",),
+    "mobilenet3d": ("mobilenet3d_v1", "mobilenet3d_v2"),
+    "shufflenet3d": ("shufflenet3d_v1", "shufflenet3d_v2"),
+    "squeezenet3d": ("squeezenet3d",),
+    "slowfast": ("slowfast_r50_4x16", "slowfast_r50_8x8"),
+    "resnet_frames": ("tsn_resnet50", "tsm_resnet50", "tin_resnet50"),
+    "vit": ("vit_b16",),
+    "timesformer": ("timesformer_b",),
+    "swin3d": ("swin3d_t", "swin3d_s", "swin3d_b"),
+    "mvit": ("mvit_b_16x4",),
+    "bert": ("darklight_r2plus1d34", "r2plus1d34_bert"),
+}
+NAMES = {arch: family for family, archs in FAMILIES.items() for arch in archs}
+
+
+@functools.cache
+def get(name: str) -> Arch:
+    """The architecture of that name.
+
+    Raises:
+      UserError: no such name; the nearest ones are given.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(NAMES)}"
+        raise UserError(f"{name!r} is not an architecture; {hint}")
+    return importlib.import_module(f"darkjax.weights.{NAMES[name]}").ARCHS[name]

@@ -1,0 +1,71 @@
+"""Models with generated weights give the originals' outputs, through the real conversion path."""
+
+import golden_weights as golden
+import jax
+import numpy as np
+import pytest
+
+from darkjax import models
+from darkjax.optim import flatten, unflatten
+from darkjax.weights import names, zoo
+
+
+def converted(arch, source, **fields):
+    """The model and its variables, by the path `weights.convert` takes."""
+    clean = names.stripped(source, arch.names.strip)
+    config = {**arch.model, **arch.infer(clean), **fields}
+    classes = config.pop("num_classes")
+    return models.build(config, classes), names.rename(source, arch.names)
+
+
+def check_fit(model, found, x):
+    """All four lists are empty but the first; returns the variables."""
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+    variables = {}
+    for kind in ("params", "batch_stats"):
+        wanted = {k: v.shape for k, v in flatten(shapes.get(kind, {})).items()}
+        fit = names.fit(getattr(found, kind), wanted)
+        assert (fit.missing, fit.extra, fit.other_shape) == ([], [], [])
+        variables[kind] = unflatten(fit.placed)
+    assert found.unknown == []
+    return variables
+
+
+# entry -> (architecture, largest share of the maximum by which numbers may differ)
+ENTRIES = {
+    "r3d18_A": ("r3d18_a", 1e-4),
+    "r3d50_B": ("r3d50", 1e-4),
+    "r3d_18_tv": ("r3d18_tv", 1e-4),
+    "r2plus1d_18_tv": ("r2plus1d18", 1e-4),
+    "r2plus1d34_ig65m": ("r2plus1d34", 1e-4),
+    "resnext101_B": ("resnext101", 1e-4),
+    "c3d": ("c3d", 1e-4),
+    "i3d": ("i3d", 1e-4),
+    "s3d": ("s3d", 1e-4),
+    "mobilenet3d_v2": ("mobilenet3d_v2", 1e-4),
+    "slowfast_r50_4x16": ("slowfast_r50_4x16", 1e-4),
+    "tsm_resnet50": ("tsm_resnet50", 1e-4),
+    "swin3d_t": ("swin3d_t", 3e-5),
+}
+SLOW = ("r3d50_B", "resnext101_B", "c3d", "i3d", "slowfast_r50_4x16")
+
+
+@pytest.mark.parametrize(
+    "entry", [pytest.param(e, marks=pytest.mark.slow) if e in SLOW else e for e in ENTRIES]
+)
+def test_logits_are_the_originals(shared, entry):
+    name, share = ENTRIES[entry]
+    meta, arrays = golden.load(shared / "golden", entry)
+    x = golden.inputs(meta)
+    model, found = converted(zoo.get(name), golden.state_dict(meta))
+    variables = check_fit(model, found, x)
+    step = jax.jit(lambda v, x: model.apply(v, x, train=False))
+    inputs = [("", x)] + ([("_b", golden.blocky(meta))] if meta["input_b"] else [])
+    for suffix, clip in inputs:
+        logits, out = step(variables, clip)
+        for key, mine in (("logits", logits), ("features", out["pre_logits"])):
+            theirs = arrays[key + suffix]
+            mine = np.asarray(mine)
+            if mine.shape != theirs.shape:  # the original leaves an axis of length one
+                theirs = theirs.reshape(mine.shape)
+            assert np.abs(mine - theirs).max() <= share * np.abs(theirs).max(), key + suffix
