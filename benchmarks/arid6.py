@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", help="kept between runs; by default a temporary folder")
     args = parser.parse_args()
+    experiment.quiet()
     base = args.workdir or tempfile.mkdtemp()
     found: dict[str, dict[int, list[float]]] = {"teacher": {}, "student": {}}
     clips = {}

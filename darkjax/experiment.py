@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import jax
+from absl import logging
 
 from darkjax import checkpoint, sharding, train, version
 from darkjax import config as configs
@@ -88,6 +89,11 @@ def run(config: Any, workdir: str, mode: str = "all", command: str = "") -> dict
         print(f"report: {path}")
         say(table(found, time.monotonic() - start))
     return found
+
+
+def quiet() -> None:
+    """Errors only from the libraries below: orbax tells of every file it writes."""
+    logging.set_verbosity(logging.ERROR)
 
 
 def use_compilation_cache() -> None:

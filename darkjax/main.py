@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from darkjax import config as configs
@@ -42,14 +42,14 @@ def main(argv: list[str]) -> None:
         _fail(f"expected flags only, found {argv[1:]}: write --name=value")
     if _CONFIG.value is None:
         _fail("no --config: try --config=configs/lift_arid.py:demo")
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # orbax tells of every file it writes
     file = str(getattr(flags.FLAGS["config"], "config_filename", "run"))
     name = os.path.basename(file).replace(".py", "").replace(":", "-").replace(",", "-")
     workdir = _WORKDIR.value or os.path.join("runs", name)
     try:
         from darkjax import experiment
 
+        if not flags.FLAGS["verbosity"].present:
+            experiment.quiet()
         if _DISTRIBUTED.value or _COORDINATOR.value:
             experiment.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         experiment.run(_CONFIG.value, workdir, _MODE.value, command=_command())
