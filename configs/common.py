@@ -85,7 +85,7 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     c.optim = optim(lr)
     c.ema = 0.0
     c.freeze = ()  # regular expressions of parameter paths that are not trained
-    c.init_from = ()  # ((stage or folder of checkpoints, regex, replacement), ...)
+    c.init_from = ()  # ((stage, or folder of weights, regex, replacement), ...)
     c.keep_best = "top-1"  # judge the best checkpoint by this metric of eval_split; "": the last
     c.eval_every = 1  # epochs
     c.save_every = 0  # steps; 0 = once an epoch

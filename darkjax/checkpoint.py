@@ -230,7 +230,8 @@ def place(
                 if here[target].shape != value.shape:
                     raise UserError(
                         f"init_from: {source}'s {path} is {value.shape}, {target} is "
-                        f"{here[target].shape}: the two stages' models differ"
+                        f"{here[target].shape}: the models differ; leave it out with a regex "
+                        "such as (?!head/)(.*)"
                     )
                 here[target] = jax.device_put(value, here[target].sharding)
                 matched += 1

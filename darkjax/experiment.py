@@ -19,6 +19,7 @@ from darkjax.data import split
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 from darkjax.eval import classify, collect
+from darkjax.weights import card
 
 
 def join(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -185,8 +186,7 @@ def _train(config: Any, name: str, workdir: str, records: Records, mesh: Any) ->
     sources = {}
     for source in {rule[0] for rule in stage.init_from}:
         folder = os.path.join(workdir, source) if source in config.stages else source
-        inner = os.path.join(folder, "checkpoints")
-        sources[source] = checkpoint.load_variables(inner if os.path.isdir(inner) else folder)
+        sources[source] = source_variables(folder)
     return train.run(
         config,
         stage,
@@ -196,6 +196,21 @@ def _train(config: Any, name: str, workdir: str, records: Records, mesh: Any) ->
         evaluate=score,
         sources=sources,
     )
+
+
+def source_variables(folder: str) -> dict[str, Any]:
+    """What `init_from` takes from a folder: a run's stage, its checkpoints, or published weights
+    that `darkjax.weights.convert` wrote (rules for those: `darkjax.weights.load`).
+    """
+    if card.is_weights(folder):
+        from darkjax.weights import load
+
+        weights = load.load(folder)
+        if jax.process_index() == 0:
+            print(f"{folder}: {weights.arch}, trained on {weights.preprocess}")
+        return weights.variables
+    inner = os.path.join(folder, "checkpoints")
+    return checkpoint.load_variables(inner if os.path.isdir(inner) else folder)
 
 
 def restored(config: Any, name: str, workdir: str, records: Records) -> tuple[Any, Any]:

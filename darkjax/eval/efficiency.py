@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from darkjax import optim, sharding, train
 from darkjax import state as states
 from darkjax.methods import Method
+from darkjax.ops import conv
 
 
 def parameter_table(method: Method, batch: dict[str, Any]) -> list[tuple[str, int, int]]:
@@ -70,3 +72,42 @@ def compiled_step(
         "output_gib": memory.output_size_in_bytes / 2**30,
         "program_mib": memory.generated_code_size_in_bytes / 2**20,
     }
+
+
+def macs(function: Callable[..., Any], *args: Any) -> int:
+    """Multiply-accumulates of the convolutions and matrix products in `function(*args)`.
+
+    Counted on the traced program, nothing is run: a convolution does (outputs x kernel taps x
+    input channels of its group), padding included, a matrix product (outputs x contracted
+    length); everything else is free. This is what papers on these networks print as "FLOPs".
+    Convolutions are traced in their native form, so that the count does not depend on the
+    platform. A loop's body counts as often as it runs.
+    """
+    with conv.use_form("native"):
+        # a new function object, so that no earlier trace in another form is reused
+        return _macs(jax.make_jaxpr(lambda *a: function(*a))(*args).jaxpr)
+
+
+def _macs(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        times = 1
+        if name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            spec = params["dimension_numbers"].rhs_spec  # O, I, spatial
+            outputs = math.prod(equation.outvars[0].aval.shape)
+            total += outputs * math.prod(kernel) // kernel[spec[0]]
+        elif name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            outputs = math.prod(equation.outvars[0].aval.shape)
+            total += outputs * math.prod(shape[i] for i in contracted)
+        elif name == "scan":
+            times = params["length"]
+        for value in params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    total += times * _macs(inner)
+    return total

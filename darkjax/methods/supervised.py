@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from darkjax import losses, models
 from darkjax.methods import base
+
+DROPOUT = 1000  # folded into a step's key: apart from what the augmentations fold
 
 
 def make(config: Any, num_classes: int) -> base.Method:
@@ -31,7 +34,13 @@ def make(config: Any, num_classes: int) -> base.Method:
     def loss(variables, batch, rng, progress):
         del progress
         video, target = base.augmented(config, batch, num_classes, rng)
-        (logits, _), new = model.apply(variables, view(video), train=True, mutable=["batch_stats"])
+        (logits, _), new = model.apply(
+            variables,
+            view(video),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(rng, DROPOUT)},
+        )
         value = losses.masked_mean(losses.soft_cross_entropy(logits, target), batch["mask"])
         right = losses.masked_mean(base.accuracy(logits, batch["label"]), batch["mask"])
         return value, base.Aux({"ce": value, "accuracy": right}, new.get("batch_stats", {}))

@@ -185,17 +185,6 @@ def max_pool3d(
     return nn.max_pool(x, windows, strides, spread)
 
 
-def avg_pool3d(
-    x: Float[Array, "B T H W C"],
-    window: int | tuple[int, int, int],
-    stride: int | tuple[int, int, int],
-    pad: int | tuple[int, int, int] = 0,
-) -> Float[Array, "B t h w C"]:
-    """Average pooling that counts the padding zeros, as PyTorch's does."""
-    windows, strides, pads = (_three(v) for v in (window, stride, pad))
-    return nn.avg_pool(x, windows, strides, tuple((p, p) for p in pads))
-
-
 def _three(value: Any) -> tuple:
     """One number, or one for each of time, height and width."""
     return (value,) * 3 if isinstance(value, int) else tuple(value)

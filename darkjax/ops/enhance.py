@@ -1,4 +1,10 @@
-"""Brighten dark video: gamma intensity correction (GIC)."""
+"""Brighten dark video without parameters: gamma intensity correction (GIC), and the table of all.
+
+The other methods have a file each: `equalise`, `retinex`, `lime`, `bimef`.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +12,10 @@ from jax import Array as JaxArray
 from jaxtyping import Array, Float, UInt8
 
 from darkjax.errors import UserError
+from darkjax.ops.bimef import bimef
+from darkjax.ops.equalise import equalise, equalise_uint8
+from darkjax.ops.lime import lime, lime_uint8
+from darkjax.ops.retinex import msr, msrcr
 
 # Below this value the curve is replaced by its chord to zero: x ** (1 / gamma) has an
 # infinite slope at 0, and one black pixel would turn every gradient into NaN or inf.
@@ -85,3 +95,62 @@ def gamma_correct_uint8(
 def _check_gamma(gamma: float | JaxArray) -> None:
     if isinstance(gamma, int | float) and not gamma > 0:
         raise UserError(f"gamma: expected a number above 0, found {gamma}; 1 changes nothing")
+
+
+def gic(video: Float[Array, "*B C"], gamma: float = 1.8) -> Float[Array, "*B C"]:
+    """`gamma_correct` with the gamma of DarkLight's published training command."""
+    return gamma_correct(video, gamma)
+
+
+def gic_uint8(video: Any, gamma: float = 1.8) -> Any:
+    """`gamma_correct_uint8`, likewise."""
+    return gamma_correct_uint8(video, gamma)
+
+
+# Float video [*B, H, W, C] in [0, 1] to the same; keyword arguments are the method's fields.
+METHODS: dict[str, Callable[..., Any]] = {
+    "gic": gic,
+    "he": equalise,
+    "msr": msr,
+    "msrcr": msrcr,
+    "lime": lime,
+    "bimef": bimef,
+}
+# Those whose published 8-bit form is not the float one rounded.
+METHODS_UINT8: dict[str, Callable[..., Any]] = {
+    "gic": gic_uint8,
+    "he": equalise_uint8,
+    "lime": lime_uint8,
+}
+
+
+def enhance(video: Any, method: str, **fields: Any) -> Any:
+    """Enhance each frame of a video by a method of `METHODS`.
+
+    Args:
+      video: [*B, H, W, C], float in [0, 1] or uint8; numpy or jax.
+      method: a name of `METHODS`.
+      **fields: of the method, as `gamma=2.2`.
+
+    Returns:
+      Frames of the same shape and dtype (8-bit ones are rounded, or bit for bit as the published
+      code made them: `METHODS_UINT8`); numpy for numpy, jax for jax.
+
+    Raises:
+      UserError: no such method, or frames that are neither float nor uint8.
+    """
+    if method not in METHODS:
+        raise UserError(f"enhancement: expected one of {', '.join(METHODS)}; found {method!r}")
+    if video.dtype == np.uint8 and method in METHODS_UINT8:
+        out = METHODS_UINT8[method](video, **fields)
+    elif video.dtype == np.uint8:
+        bright = METHODS[method](jnp.asarray(video).astype(jnp.float32) / 255, **fields)
+        out = jnp.round(bright * 255).astype(jnp.uint8)
+    elif jnp.issubdtype(video.dtype, jnp.floating):
+        out = METHODS[method](jnp.asarray(video), **fields)
+    else:
+        raise UserError(
+            f"enhancement: expected frames as uint8 or as float in [0, 1]; found {video.dtype}: "
+            "scale 16-bit frames to [0, 1] first"
+        )
+    return out if isinstance(video, JaxArray) else np.asarray(out)

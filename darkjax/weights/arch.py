@@ -34,7 +34,8 @@ class Arch:
 
     `model` is a config of `darkjax.models.build` (`name` and fields); `infer` reads fields
     (`num_classes`, segment or frame counts) from a state dict whose prefixes are stripped;
-    `input` is `(T, H, W)` of one clip; `files` are the published names it accepts.
+    `input` is `(T, H, W)` of one clip; `files` are the published names it accepts; `views` is
+    the number of clips the model takes (2: dark and gamma-corrected).
     """
 
     paper: str
@@ -45,6 +46,7 @@ class Arch:
     input: tuple[int, int, int]
     files: tuple[str, ...] = ()
     licence: str = "see the publisher"
+    views: int = 1
 
 
 def classes_of(*keys: str) -> Callable[[StateDict], dict[str, Any]]:
@@ -60,13 +62,16 @@ def classes_of(*keys: str) -> Callable[[StateDict], dict[str, Any]]:
     return infer
 
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # torchvision's Kinetics-400 and IG-65M weights
-KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
+KINETICS: dict[str, Any] = {
+    "mean": (0.43216, 0.394666, 0.37645),
+    "std": (0.22803, 0.22145, 0.216989),
+}
 # 3D-ResNets-PyTorch (2018) and what descends from it: 0-255, no division
-ACTIVITYNET = {
+ACTIVITYNET: dict[str, Any] = {
     "mean": (114.7748, 107.7354, 99.4750),
     "std": (1.0, 1.0, 1.0),
     "scale": 255.0,
 }
-HALF = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+HALF: dict[str, Any] = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}

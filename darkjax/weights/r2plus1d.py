@@ -20,12 +20,11 @@ NAMES = NameMap(
         (r"fc", "head"),
     )
 )
-TORCHVISION = {"variant": "18", "caffe2_mid": False, "bn_eps": 1e-5, "bn_momentum": 0.1}
 
 ARCHS = {
     "r2plus1d18": Arch(
         paper="Tran et al. 2018, arXiv 1711.11248",
-        model={"name": "r2plus1d", **TORCHVISION},
+        model={"name": "r2plus1d18"},
         names=NAMES,
         infer=classes_of("fc.weight"),
         preprocess=Preprocess(**KINETICS),
@@ -35,7 +34,7 @@ ARCHS = {
     ),
     "r2plus1d34": Arch(
         paper="Tran et al. 2018; Ghadiyaram et al. 2019 (IG-65M), arXiv 1905.00561",
-        model={"name": "r2plus1d", "variant": "34"},
+        model={"name": "r2plus1d34"},
         names=NAMES,
         infer=classes_of("fc.weight"),
         preprocess=Preprocess(**KINETICS, frames=32),

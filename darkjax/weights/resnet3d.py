@@ -31,10 +31,10 @@ NAMES_TV = NameMap(
 HARA = "Hara et al. 2018, arXiv 1711.09577"
 
 
-def _hara(variant: str, files: tuple[str, ...], **fields: object) -> Arch:
+def _hara(name: str, *files: str) -> Arch:
     return Arch(
         paper=HARA,
-        model={"name": "resnet3d", "variant": variant, **fields},
+        model={"name": name},
         names=NAMES,
         infer=classes_of("fc.weight"),
         preprocess=Preprocess(**ACTIVITYNET, size=112, short_side=112, frames=16),
@@ -45,15 +45,15 @@ def _hara(variant: str, files: tuple[str, ...], **fields: object) -> Arch:
 
 
 ARCHS = {
-    "r3d18": _hara("18", ("r3d18_K_200ep.pth",)),
-    "r3d34": _hara("34", ("r3d34_K_200ep.pth",)),
-    "r3d50": _hara("50", ("resnet-50-kinetics.pth", "r3d50_K_200ep.pth")),
-    "r3d101": _hara("101", ("resnet-101-kinetics.pth", "r3d101_K_200ep.pth")),
-    "r3d18_a": _hara("18", ("resnet-18-kinetics.pth",), shortcut="A"),
-    "r3d34_a": _hara("34", ("resnet-34-kinetics.pth",), shortcut="A"),
+    "r3d18": _hara("r3d18", "r3d18_K_200ep.pth"),
+    "r3d34": _hara("r3d34", "r3d34_K_200ep.pth"),
+    "r3d50": _hara("r3d50", "resnet-50-kinetics.pth", "r3d50_K_200ep.pth"),
+    "r3d101": _hara("r3d101", "resnet-101-kinetics.pth", "r3d101_K_200ep.pth"),
+    "r3d18_a": _hara("r3d18_a", "resnet-18-kinetics.pth"),
+    "r3d34_a": _hara("r3d34_a", "resnet-34-kinetics.pth"),
     "r3d18_tv": Arch(
         paper="Tran et al. 2018, arXiv 1711.11248",
-        model={"name": "resnet3d", "variant": "18", "stem": "tv"},
+        model={"name": "r3d18_tv"},
         names=NAMES_TV,
         infer=classes_of("fc.weight"),
         preprocess=Preprocess(**KINETICS),
@@ -64,11 +64,9 @@ ARCHS = {
     "resnext101": dataclasses.replace(
         _hara(
             "resnext101",
-            (
-                "resnext-101-kinetics.pth",
-                "resnext-101-64f-kinetics-ucf101_split1.pth",
-                "resnext-101-64f-kinetics-hmdb51_split1.pth",
-            ),
+            "resnext-101-kinetics.pth",
+            "resnext-101-64f-kinetics-ucf101_split1.pth",
+            "resnext-101-64f-kinetics-hmdb51_split1.pth",
         ),
         input=(64, 112, 112),
     ),

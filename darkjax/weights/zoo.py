@@ -31,12 +31,23 @@ FAMILIES = {
     "squeezenet3d": ("squeezenet3d",),
     "slowfast": ("slowfast_r50_4x16", "slowfast_r50_8x8"),
     "resnet_frames": ("tsn_resnet50", "tsm_resnet50", "tin_resnet50"),
-    "vit": ("vit_b16",),
+    "vit": ("vit_b16", "vit_b16_miil"),
     "timesformer": ("timesformer_b",),
     "swin3d": ("swin3d_t", "swin3d_s", "swin3d_b"),
     "mvit": ("mvit_b_16x4",),
     "bert": ("darklight_r2plus1d34", "r2plus1d34_bert"),
 }
+# Of `enhancers`: nets from frames to frames, without classes.
+ENHANCERS = (
+    "zero_dce",
+    "zero_dce_light",
+    "sci",
+    "kind",
+    "kind_decomposition",
+    "kind_adjustment",
+    "kind_restoration",
+    "stable_llve",
+)
 NAMES = {arch: family for family, archs in FAMILIES.items() for arch in archs}
 
 
@@ -47,8 +58,9 @@ def get(name: str) -> Arch:
     Raises:
       UserError: no such name; the nearest ones are given.
     """
-    if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(NAMES)}"
+    known = NAMES | dict.fromkeys(ENHANCERS, "enhancers")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
         raise UserError(f"{name!r} is not an architecture; {hint}")
-    return importlib.import_module(f"darkjax.weights.{NAMES[name]}").ARCHS[name]
+    return importlib.import_module(f"darkjax.weights.{known[name]}").ARCHS[name]

@@ -1,0 +1,187 @@
+"""3-D MobileNets: V1 and V2 of Efficient-3DCNNs [Köpüklü et al. 2019, arXiv 1904.02422].
+
+V1 [Howard et al. 2017, arXiv 1704.04861]: blocks of a depthwise 3x3x3 and a pointwise convolution.
+V2 [Sandler et al. 2018, arXiv 1801.04381]: inverted residuals (expand, depthwise 3x3x3, linear
+projection) with ReLU6. Every stride 2 acts on time, height and width; the stem keeps time. With 11
+classes and width 1.0 V1 has 3,309,259 parameters, V2 2,368,139 (600 classes: 3,912,984 and
+3,122,648).
+
+Deviations: none known.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from darkjax.models import layers
+
+# (channels at width 1.0, blocks, stride of the first)
+V1_STAGES = ((64, 1, 2), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 1))
+# (expansion, channels at width 1.0, blocks, stride of the first): Table 2 of V2
+V2_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+STEM, LAST = 32, 1280
+
+
+class ConvNorm(nn.Module):
+    """A convolution, batch norm and, unless `act` is None, an activation."""
+
+    features: int
+    kernel: int  # of all three axes
+    norm: Any
+    dtype: Any
+    strides: tuple[int, int, int] = (1, 1, 1)
+    groups: int = 1
+    use_bias: bool = False
+    act: Callable[[Array], Array] | None = nn.relu
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
+        conv = layers.Conv3D(
+            self.features,
+            (self.kernel,) * 3,
+            self.strides,
+            self.groups,
+            self.use_bias,
+            dtype=self.dtype,
+            name="conv",
+        )
+        x = self.norm(name="bn")(conv(x), train=train)
+        return x if self.act is None else self.act(x)
+
+
+class Separable(nn.Module):
+    """V1's block: depthwise 3x3x3, pointwise, each with batch norm and ReLU."""
+
+    features: int
+    stride: int
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
+        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        c, strides = x.shape[-1], (self.stride,) * 3
+        x = conv(c, 3, strides=strides, groups=c, name="depthwise")(x, train)
+        return conv(self.features, 1, name="pointwise")(x, train)
+
+
+class InvertedResidual(nn.Module):
+    """V2's block: expand, depthwise 3x3x3, project without activation (V2 Section 3.3)."""
+
+    features: int
+    expansion: int
+    stride: int
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
+        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        hidden, strides = x.shape[-1] * self.expansion, (self.stride,) * 3
+        y = x
+        if self.expansion != 1:
+            y = conv(hidden, 1, act=nn.relu6, name="expand")(y, train)
+        y = conv(hidden, 3, strides=strides, groups=hidden, act=nn.relu6, name="depthwise")(
+            y, train
+        )
+        y = conv(self.features, 1, act=None, name="project")(y, train)
+        return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+
+
+class MobileNetV1(nn.Module):
+    """3-D MobileNet V1; `width` multiplies every number of channels.
+
+    `out`: `stem`, `stage{1-5}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
+    With `num_classes=None` the first result is `pre_logits`.
+    """
+
+    num_classes: int | None
+    width: float = 1.0
+    dropout: float = 0.2
+    bn_eps: float = 1e-5
+    bn_momentum: float = 0.1
+    bn_group: int = 0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W C"], *, train: bool
+    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+        norm = functools.partial(
+            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
+        )
+        out: dict[str, Array] = {}
+        stem = ConvNorm(int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem")
+        x = out["stem"] = stem(video.astype(self.dtype), train)
+        block = nn.remat(Separable, static_argnums=(2,)) if self.remat else Separable
+        for stage, (channels, blocks, stride) in enumerate(V1_STAGES, start=1):
+            for i in range(blocks):
+                features, s = int(channels * self.width), 1 if i else stride
+                x = block(features, s, norm, self.dtype, name=f"stage{stage}_{i}")(x, train)
+                out[f"stage{stage}/{i}"] = x
+        out["features"] = x
+        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
+        if self.num_classes is None:
+            return x, out
+        drop = train and self.has_rng("dropout")
+        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
+        return nn.Dense(self.num_classes, name="head")(x), out
+
+
+class MobileNetV2(nn.Module):
+    """3-D MobileNet V2; `width` multiplies the channels, the last layer's only where above 1.
+
+    `out`: `stem`, `stage{1-7}/{i}`, `features` (the map of the last 1x1x1 layer), `pre_logits`
+    (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
+    """
+
+    num_classes: int | None
+    width: float = 1.0
+    dropout: float = 0.2
+    bn_eps: float = 1e-5
+    bn_momentum: float = 0.1
+    bn_group: int = 0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W C"], *, train: bool
+    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+        norm = functools.partial(
+            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
+        )
+        conv = functools.partial(ConvNorm, norm=norm, dtype=self.dtype, act=nn.relu6)
+        out: dict[str, Array] = {}
+        stem = conv(int(STEM * self.width), 3, strides=(1, 2, 2), name="stem")
+        x = out["stem"] = stem(video.astype(self.dtype), train)
+        block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
+        for stage, (expansion, channels, blocks, stride) in enumerate(V2_STAGES, start=1):
+            for i in range(blocks):
+                features, s = int(channels * self.width), 1 if i else stride
+                name = f"stage{stage}_{i}"
+                x = block(features, expansion, s, norm, self.dtype, name=name)(x, train)
+                out[f"stage{stage}/{i}"] = x
+        x = out["features"] = conv(int(LAST * max(self.width, 1.0)), 1, name="last")(x, train)
+        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
+        if self.num_classes is None:
+            return x, out
+        drop = train and self.has_rng("dropout")
+        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
+        init = nn.initializers.normal(0.01)  # the original's
+        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x), out

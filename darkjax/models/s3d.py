@@ -1,0 +1,150 @@
+"""S3D [Xie et al. 2018, arXiv 1712.04851], torchvision's graph (without the paper's gating).
+
+I3D's Inception with every kxkxk convolution cut into 1xkxk and kx1x1, each with batch norm and
+ReLU. 7,921,323 parameters with 11 classes, 8,320,048 with 400.
+
+Deviations: the original averages the logits over what is left of time and space; `logit_map`
+keeps them. Where the last map is smaller than the (2, 7, 7) window of the average pooling the whole
+axis is averaged, and the last max pooling's window is cut to the map: clips of fewer than 14 frames
+or smaller than 224 work, where the original fails.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from darkjax.models import layers
+from darkjax.models.i3d import STAGES, scaled, window_mean
+
+
+class Unit(nn.Module):
+    """Convolution, batch norm, ReLU; padded by half the kernel on both sides."""
+
+    features: int
+    kernel: tuple[int, int, int]
+    strides: tuple[int, int, int]
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], *, train: bool) -> Float[Array, "B t h w O"]:
+        conv = layers.Conv3D(
+            self.features, self.kernel, self.strides, dtype=self.dtype, name="conv"
+        )
+        return nn.relu(self.norm(name="bn")(conv(x), train=train))
+
+
+class Separable(nn.Module):
+    """1xkxk, then kx1x1: stands for one kxkxk convolution."""
+
+    features: int
+    kernel: int
+    stride: int
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], *, train: bool) -> Float[Array, "B t h w O"]:
+        k, s = self.kernel, self.stride
+        parts = {"spatial": ((1, k, k), (1, s, s)), "temporal": ((k, 1, 1), (s, 1, 1))}
+        for name, (kernel, strides) in parts.items():
+            x = Unit(self.features, kernel, strides, self.norm, self.dtype, name=name)(
+                x, train=train
+            )
+        return x
+
+
+class Inception(nn.Module):
+    """Four branches side by side; `widths` as in `i3d.STAGES`."""
+
+    widths: tuple[int, ...]
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B T H W O"]:
+        def point(x: Array, at: int, name: str) -> Array:
+            return Unit(self.widths[at], (1, 1, 1), (1, 1, 1), self.norm, self.dtype, name=name)(
+                x, train=train
+            )
+
+        def separable(x: Array, at: int, name: str) -> Array:
+            return Separable(self.widths[at], 3, 1, self.norm, self.dtype, name=name)(
+                x, train=train
+            )
+
+        branches = [
+            point(x, 0, "b0"),
+            separable(point(x, 1, "b1a"), 2, "b1b"),
+            separable(point(x, 3, "b2a"), 4, "b2b"),
+            point(layers.max_pool3d(x, 3, 1, 1), 5, "b3b"),
+        ]
+        return jnp.concatenate(branches, axis=-1)
+
+
+class S3D(nn.Module):
+    """S3D; `width` multiplies all channel counts (1.0: the paper's).
+
+    `dropout` acts on the pooled map before the classifier where an rng "dropout" is given.
+
+    `out`: `stem`, `stage1/{0,1}`, `stage2/{0,1}`, `stage3/{0-4}`, `stage4/{0,1}`, `features` (the
+    last map), `pooled` (`[B, t, h, w, E]`, the averages of the windows), `logit_map`
+    (`[B, t, h, w, K]`), `pre_logits` (`[B, E]`, the mean of `pooled`). The logits are the mean of
+    `logit_map`. With `num_classes=None` the first result is `pre_logits`.
+    """
+
+    num_classes: int | None
+    width: float = 1.0
+    dropout: float = 0.2
+    bn_eps: float = 1e-3
+    bn_momentum: float = 1e-3
+    bn_group: int = 0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W C"], *, train: bool
+    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+        dtype = self.dtype
+
+        def norm(name: str) -> layers.BatchNorm:
+            return layers.BatchNorm(
+                self.bn_momentum, self.bn_eps, self.bn_group, dtype=dtype, name=name
+            )
+
+        first, second, third = scaled((64, 64, 192), self.width)
+        out = {}
+        x = Separable(first, 7, 2, norm, dtype, name="stem")(video.astype(dtype), train=train)
+        out["stem"] = x
+        x = layers.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        x = Unit(second, (1, 1, 1), (1, 1, 1), norm, dtype, name="stage1_0")(x, train=train)
+        out["stage1/0"] = x
+        x = Separable(third, 3, 1, norm, dtype, name="stage1_1")(x, train=train)
+        out["stage1/1"] = x
+        block = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        for stage, blocks in STAGES.items():
+            if stage == 2:
+                x = layers.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+            elif stage == 3:
+                x = layers.max_pool3d(x, 3, 2, 1)
+            else:
+                t, h, w = (min(2, n) for n in x.shape[1:4])
+                x = layers.max_pool3d(x, (t, h, w), 2)
+            for i, widths in enumerate(blocks):
+                name = f"stage{stage}_{i}"
+                x = block(scaled(widths, self.width), norm, dtype, name=name)(x, train)
+                out[f"stage{stage}/{i}"] = x
+        out["features"] = x
+        x = out["pooled"] = window_mean(x)
+        out["pre_logits"] = x.mean((1, 2, 3))
+        if self.num_classes is None:
+            return out["pre_logits"], out
+        active = train and self.has_rng("dropout")
+        x = nn.Dropout(self.dropout, deterministic=not active)(x)
+        x = out["logit_map"] = nn.Dense(self.num_classes, name="head")(x)
+        return x.mean((1, 2, 3)), out

@@ -1,0 +1,253 @@
+"""One suite over the whole zoo: shapes, names, counts, gradients, precision, train and eval."""
+
+import json
+import math
+import os
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from darkjax import models
+from darkjax.optim import flatten
+from darkjax.weights import zoo
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+# Parameters with 11 classes where the originals were counted (originals' master table).
+COUNTS = {
+    "resnext101": 47_543_755,
+    "r3d18": 33_209_547,
+    "r3d18_a": 33_035_723,
+    "r3d34": 63_519_179,
+    "r3d50": 46_221_515,
+    "r3d101": 85_267_659,
+    "r2plus1d34": 63_497_618,
+    "i3d": 12_298_539,
+    "c3d_bn": 78_046_347,
+    "p3d199": 65_695_179,
+    "tsn_resnet50": 23_530_571,
+    "tsm_resnet50": 23_530_571,
+    "swin3d_t": 27_858_929,
+    "mobilenet3d_v1": 3_309_259,
+    "mobilenet3d_v2": 2_368_139,
+    "shufflenet3d_v1": 955_475,
+    "shufflenet3d_v2": 1_310_455,
+    "squeezenet3d": 1_843_403,
+    "darklight_r2plus1d34": 66_659_218,
+    "r2plus1d34_bert": 66_655_122,
+}
+SLOW_SHAPES = ("r3d34", "r3d101", "swin3d_s", "swin3d_b", "timesformer_b")
+
+
+def clips(name, channels=3, batch=2):
+    """Shapes of the smallest usual clips of an architecture."""
+    arch = zoo.get(name)
+    t, h, w = SMALL.get(name, arch.input)
+    return [jax.ShapeDtypeStruct((batch, t, h, w, channels), jnp.float32)] * arch.views
+
+
+SMALL = dict.fromkeys(zoo.NAMES, (16, 64, 64)) | {
+    "c3d": (16, 112, 112),
+    "c3d_bn": (16, 112, 112),
+    "p3d199": (16, 160, 160),
+    "vit_b16": (2, 224, 224),
+    "timesformer_b": (8, 224, 224),
+    "mvit_b_16x4": (16, 224, 224),
+    "tsn_resnet50": (8, 64, 64),
+    "tsm_resnet50": (8, 64, 64),
+    "tin_resnet50": (8, 64, 64),
+    "slowfast_r50_4x16": (32, 64, 64),
+    "slowfast_r50_8x8": (32, 64, 64),
+    "darklight_r2plus1d34": (64, 112, 112),
+    "r2plus1d34_bert": (64, 112, 112),
+    "i3d": (16, 224, 224),
+    "s3d": (16, 224, 224),
+}
+
+
+def shapes(name, num_classes, inputs, **defaults):
+    model = models.build(
+        {"name": zoo.get(name).model["name"], **zoo.get(name).model}, num_classes, **defaults
+    )
+    variables = jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x, train=False), *inputs)
+    return model, variables
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW_SHAPES else n for n in zoo.NAMES]
+)
+def test_shapes_and_names(name):
+    """Logits, `out`, the frozen parameter names, the backbone alone, one input channel.
+
+    To make the frozen files again: DARKJAX_WRITE_GOLDEN=1 python -m pytest tests/models -m ''
+    """
+    inputs = clips(name)
+    model, variables = shapes(name, 11, inputs)
+    logits, out = jax.eval_shape(lambda v, *x: model.apply(v, *x, train=False), variables, *inputs)
+    assert (logits.shape, logits.dtype) == ((2, 11), jnp.float32)
+    assert out["pre_logits"].shape[0] == 2 and out["pre_logits"].ndim == 2
+    assert out["pre_logits"].dtype == jnp.float32
+    assert all(key == key.strip("/") for key in out)
+    if name in COUNTS:
+        assert sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"])) == COUNTS[name]
+    frozen(name, variables)
+
+    width = out["pre_logits"].shape[1]
+    bare, without = shapes(name, None, inputs)
+    first, _ = jax.eval_shape(lambda v, *x: bare.apply(v, *x, train=False), without, *inputs)
+    assert first.shape == (2, width)
+    assert not any("head" in path.split("/") for path in flatten(without["params"]))
+
+    grey = clips(name, channels=1)
+    _, one = shapes(name, 11, grey)
+    assert flatten(one["params"]).keys() == flatten(variables["params"]).keys()
+
+
+def frozen(name, variables):
+    """Compare parameter names and shapes with the file in tests/golden."""
+    found = {
+        f"{kind}/{path}": list(x.shape)
+        for kind in ("params", "batch_stats")
+        for path, x in flatten(variables.get(kind, {})).items()
+    }
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("DARKJAX_WRITE_GOLDEN"):
+        text = ",\n".join(f"{json.dumps(k)}: {v}" for k, v in sorted(found.items()))
+        path.write_text("{\n" + text + "\n}\n")
+    assert found == json.loads(path.read_text()), (
+        "names or shapes changed, and checkpoints with them; if that is meant: "
+        "DARKJAX_WRITE_GOLDEN=1 python -m pytest tests/models -m ''"
+    )
+
+
+# family -> a small member of it and the clip (T, H, W) it is tried on
+TINY = {
+    "c3d": ({"name": "c3d", "width": 4, "hidden": 16}, (16, 32, 32)),
+    "c3d_bn": ({"name": "c3d_bn", "width": 4, "hidden": 16}, (16, 32, 32)),
+    "resnet3d": ({"name": "resnet3d", "variant": "10", "width": 4}, (8, 32, 32)),
+    "resnet3d_a": ({"name": "r3d18_a", "variant": "10", "width": 4}, (8, 32, 32)),
+    "r3d_tv": ({"name": "r3d18_tv", "variant": "10", "width": 4}, (8, 16, 16)),
+    "resnext": ({"name": "resnet3d", "variant": "resnext50", "width": 16}, (8, 32, 32)),
+    "r2plus1d": ({"name": "r2plus1d", "variant": "10", "width": 4, "stem_mid": 4}, (8, 16, 16)),
+    "i3d": ({"name": "i3d", "width": 0.125}, (16, 32, 32)),
+    "s3d": ({"name": "s3d", "width": 0.125}, (16, 32, 32)),
+    "p3d": ({"name": "p3d199", "variant": "17", "width": 4}, (16, 64, 64)),
+    "mobilenet_v1": ({"name": "mobilenet3d_v1", "width": 0.25}, (16, 32, 32)),
+    "mobilenet_v2": ({"name": "mobilenet3d_v2", "width": 0.25}, (16, 32, 32)),
+    "shufflenet_v1": ({"name": "shufflenet3d_v1", "width": 0.25}, (16, 32, 32)),
+    "shufflenet_v2": ({"name": "shufflenet3d_v2", "width": 0.25}, (16, 32, 32)),
+    "squeezenet": ({"name": "squeezenet3d"}, (16, 32, 32)),
+    "slowfast": (
+        {"name": "slowfast_r50_4x16", "width": 8, "zero_init": False, "variant": "10"},
+        (16, 32, 32),
+    ),
+    "tsn": ({"name": "tsn_resnet50", "variant": "14", "width": 4}, (4, 32, 32)),
+    "tsm": ({"name": "tsm_resnet50", "variant": "14", "width": 4}, (4, 32, 32)),
+    "tin": ({"name": "tin_resnet50", "variant": "14", "width": 16}, (4, 32, 32)),
+    "vit": ({"name": "vit_b16", "depth": 2, "width": 24, "heads": 2}, (2, 32, 32)),
+    "timesformer": ({"name": "timesformer_b", "depth": 2, "width": 24, "heads": 2}, (2, 32, 32)),
+    "swin3d": ({"name": "swin3d", "variant": (8, (1, 2)), "head_dim": 4}, (4, 32, 32)),
+    "mvit": ({"name": "mvit_b_16x4", "depth": 3, "splits": (1, 2), "width": 8}, (4, 32, 32)),
+    "darklight": (
+        {
+            "name": "darklight_r2plus1d34",
+            "backbone": {"variant": "10", "width": 4, "stem_mid": 4},
+            "heads": 2,
+        },
+        (16, 16, 16),
+    ),
+}
+# Longest to compile; the files of these families have gradient tests of their own.
+SLOW = (
+    *("resnext", "resnet3d_a", "r3d_tv", "c3d_bn", "i3d", "s3d", "p3d", "slowfast", "squeezenet"),
+    *("mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "mvit", "darklight"),
+)
+# Parameters without a gradient by design: softmax does not see what all keys share, and MViT's last
+# block passes the class token on alone, whose query is not pooled.
+DEAD = {
+    "vit": r".*/key/bias",
+    "timesformer": r".*/key/bias",
+    "swin3d": r".*/key/bias",
+    "mvit": r".*/key/bias|block2/attention/pool_q/.*",
+    "darklight": r".*/key/bias",
+}
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in TINY]
+)
+def test_a_small_one_trains(family):
+    """Gradients are finite and reach every parameter; bfloat16 is near float32; evaluation uses
+    the running statistics and changes nothing, training uses the batch's and updates them.
+    """
+    config, clip = TINY[family]
+    model = models.build({**config, "dropout": 0.0} if has(config, "dropout") else config, 3)
+    half = models.build({**config, "dtype": jnp.bfloat16}, 3)
+    views = 2 if family == "darklight" else 1
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, *clip, 3)), jnp.float32)
+    x = [x * (1 + i) for i in range(views)]
+    variables = filled(
+        jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x, train=False), *x)
+    )
+    stats = variables.get("batch_stats", {})
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, 3)), jnp.float32)
+
+    def loss(params, model, train):
+        (logits, _), new = model.apply(
+            {"params": params, "batch_stats": stats}, *x, train=train, mutable=["batch_stats"]
+        )
+        return (jax.nn.log_softmax(logits) * weights).sum(), (logits, new.get("batch_stats", {}))
+
+    @jax.jit
+    def everything(params):
+        trained = jax.value_and_grad(loss, has_aux=True)(params, model, True)
+        judged, kept = loss(params, model, False)[1]
+        return trained, judged, kept, loss(params, half, False)[1][0]
+
+    ((_, (trained, new)), grads), judged, kept, rounded = everything(variables["params"])
+    dead = DEAD.get(family)
+    for path, grad in flatten(grads).items():
+        assert np.isfinite(grad).all(), path
+        if not (dead and re.fullmatch(dead, path)):
+            assert np.abs(grad).max() > 0, path
+    assert rounded.dtype == jnp.float32
+    scale = np.abs(judged).max()
+    assert np.abs(rounded - judged).max() <= BFLOAT16 * scale
+    jax.tree.map(np.testing.assert_array_equal, kept, stats)
+    if stats:
+        changed = [
+            not np.array_equal(a, b)
+            for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(stats), strict=True)
+        ]
+        assert all(changed)
+        assert np.abs(trained - judged).max() > 1e-3 * scale
+    else:
+        np.testing.assert_allclose(trained, judged, atol=2e-5 * scale)
+
+
+def filled(shapes):
+    """Plausible random variables; compiling `init` takes longer than the rest of a test."""
+    rng = np.random.default_rng(2)
+
+    def leaf(path, like):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            value = rng.uniform(0.5, 1.5, like.shape)
+        elif len(like.shape) > 1:
+            value = rng.standard_normal(like.shape) / np.sqrt(np.prod(like.shape[:-1]) / 2)
+        else:
+            value = 0.1 * rng.standard_normal(like.shape)
+        return jnp.asarray(value, like.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, dict(shapes))
+
+
+# Largest share of the largest logit by which bfloat16 compute may differ, over all families.
+BFLOAT16 = 0.05
+
+
+def has(config, field):
+    return field in models.fields_of(config["name"])
