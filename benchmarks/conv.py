@@ -1,6 +1,7 @@
 """Convolutions of whole networks on the CPU, against PyTorch in the same run.
 
     python benchmarks/conv.py [--nets=c3d,r3d18,...] [--forms=onednn,pure] [--repeats=5]
+    OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/conv.py --cpu_time
 
 For each network: milliseconds of inference and of a train step (forward, backward, SGD) in PyTorch
 and in each form of `darkjax.ops.conv`, their ratio (below 1: faster than PyTorch), and how long
@@ -8,7 +9,8 @@ the two took to compile. The machine's own limit, a large float32 matrix product
 and the floating-point rate of inference beside the times. Then the loop trap: a convolution and
 its gradients inside `lax.scan` against the same unrolled. PyTorch is needed for the comparison
 alone: without it only our times are printed. One form of one network takes half a minute on 2
-cores.
+cores. The second command counts CPU time on one core, for a machine that others use too: PyTorch's
+threads wait for each other, and wall times beside other work say nothing.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ NETS: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
 }
 TRAP = (2, 8, 28, 28, 64)  # clips of the loop trap, 3x3x3 kernel, 64 channels
 STEPS = 4
+clock = time.perf_counter
 
 
 class Runs(NamedTuple):
@@ -83,7 +86,11 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(NETS), help="empty: the loop trap alone")
     parser.add_argument("--forms", default="onednn,pure")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cpu_time", action="store_true", help="of all threads; use one")
     args = parser.parse_args()
+    if args.cpu_time:
+        global clock
+        clock = time.process_time
     threads = len(os.sched_getaffinity(0))
     print(f"{processor()}, {threads} cores, {datetime.date.today()}, jax {jax.__version__}", end="")
     if torch:
@@ -127,9 +134,9 @@ def alternate(
     times: dict[Callable, list[float]] = {}
     for _ in range(repeats + 1):
         for run in filter(None, (first, second)):
-            began = time.perf_counter()
+            began = clock()
             run()
-            times.setdefault(run, []).append(1e3 * (time.perf_counter() - began))
+            times.setdefault(run, []).append(1e3 * (clock() - began))
     found = [statistics.median(t[1:]) for t in times.values()]  # the first warms up
     return found[0], found[-1]
 
@@ -153,10 +160,10 @@ def jax_runs(model: Any, shape: tuple[int, ...], form: str) -> Runs:
         return jax.tree.map(lambda p, g: p - 1e-3 * g, params, grads), new
 
     with conv.use_form(form):
-        began = time.perf_counter()
+        began = clock()
         infer = jax.jit(logits).lower(variables, x).compile()
         train = jax.jit(step, donate_argnums=(0, 1)).lower(variables["params"], rest, x).compile()
-        seconds = time.perf_counter() - began
+        seconds = clock() - began
     state = [jax.tree.map(jnp.copy, (variables["params"], rest))]
 
     def trained() -> None:

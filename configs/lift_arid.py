@@ -179,9 +179,10 @@ def demo(c: ml_collections.ConfigDict) -> None:
     c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
     c.data.crop = "random"
     c.data.views_crops = 3
-    for s, epochs in ((c.teacher, 15), (c.student, 4)):
+    for s, epochs in ((c.teacher, 30), (c.student, 6)):
         s.epochs, s.batch_size, s.eval_every, s.save_every = epochs, 24, 8, 120
         s.optim.warmup_steps = 100 if s is c.teacher else 20
+    c.teacher.augment.jitter.p = 0.5
 
 
 def arid6(c: ml_collections.ConfigDict) -> None:

@@ -33,7 +33,7 @@ def bimef(
     lam: float = 0.5,
     sigma: int = 5,
     sharpness: float = 1e-3,
-    iterations: int = 150,
+    iterations: int = 300,
 ) -> Float[Array, "*B H W C"]:
     """`I W + g(I, k) (1 - W)` with `W = T ** mu`, T the illumination, each frame on its own.
 
@@ -179,7 +179,7 @@ def smooth_texture(
     lam: float = 0.5,
     sigma: int = 5,
     sharpness: float = 1e-3,
-    iterations: int = 150,
+    iterations: int = 300,
 ) -> Float[Array, "B H W"]:
     """The illumination without its texture: `(1 + lam * Laplacian_w) T = light` on a torus.
 

@@ -140,7 +140,8 @@ def deal_split(clips: Sequence[Clip], rng: np.random.Generator) -> list[bool]:
     """Which clips are test clips: about a fifth of each class, whole groups together.
 
     Groups are taken in random order; one goes into the test set if that brings the classes'
-    counts nearer to their fifths, summed over its classes.
+    counts nearer to their fifths, summed over its classes. A class that is still without a test
+    clip, as its groups are large, gives its smallest group if it has another.
     """
     groups: dict[str, collections.Counter[int]] = collections.defaultdict(collections.Counter)
     for clip in clips:
@@ -157,7 +158,24 @@ def deal_split(clips: Sequence[Clip], rng: np.random.Generator) -> list[bool]:
             test.add(names[n])
             for label, n in counts.items():
                 wanted[label] -= n
+    for label in sorted(per_class):
+        mine = sorted(
+            (name for name in names if label in groups[name]),
+            key=lambda name: (groups[name].total(), name),
+        )
+        if not test.intersection(mine):
+            test.update(_spared(mine, groups, test)[:1])
     return [clip.group in test for clip in clips]
+
+
+def _spared(
+    names: Sequence[str], groups: Mapping[str, collections.Counter[int]], test: set[str]
+) -> list[str]:
+    """Those of the groups without which each of their classes still has training clips."""
+    left = collections.Counter(
+        label for name, counts in groups.items() if name not in test for label in counts
+    )
+    return [name for name in names if all(left[label] > 1 for label in groups[name])]
 
 
 def write_lists(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from darkjax.errors import UserError
-from darkjax.ops.enhance import gamma_correct, gamma_correct_uint8, gamma_table
+from darkjax.ops.enhance import (
+    METHODS,
+    enhance,
+    gamma_correct,
+    gamma_correct_uint8,
+    gamma_table,
+)
 
 
 def test_hand_computed_values():
@@ -68,3 +74,25 @@ def test_errors():
         gamma_correct(jnp.zeros(1, jnp.uint8), 2.0)
     with pytest.raises(TypeError, match=r"float32|f32"):
         gamma_correct_uint8(np.zeros(1, np.float32), 2.0)
+
+
+@pytest.mark.parametrize("method", ["gic", "he", "msr", "msrcr", "lime", "bimef"])
+def test_every_method_keeps_kind_shape_and_range(method):
+    video = np.random.default_rng(0).integers(0, 40, (2, 5, 7, 3)).astype(np.uint8)
+    out = enhance(video, method)
+    assert isinstance(out, np.ndarray) and out.dtype == np.uint8 and out.shape == video.shape
+    assert out.mean() > video.mean()
+    floats = enhance(jnp.asarray(video / 255, jnp.float32), method)
+    assert isinstance(floats, jax.Array) and floats.dtype == jnp.float32
+    # 8-bit results are the float ones, rounded or (gic, lime) truncated.
+    assert np.abs(np.asarray(floats) * 255 - out).max() <= 1.001
+
+
+def test_table_of_methods():
+    assert list(METHODS) == ["gic", "he", "msr", "msrcr", "lime", "bimef"]
+    frame = np.full((4, 4, 3), 64, np.uint8)
+    np.testing.assert_array_equal(enhance(frame, "gic", gamma=2.0), 127)
+    with pytest.raises(UserError, match=r"expected one of gic, he, .* found 'clahe'"):
+        enhance(frame, "clahe")
+    with pytest.raises(UserError, match="uint16: scale 16-bit frames"):
+        enhance(frame.astype(np.uint16), "he")

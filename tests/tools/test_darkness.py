@@ -117,6 +117,13 @@ def test_single_clips_are_split_to_the_unit():
     assert tests == {0: 5, 1: 5}
 
 
+def test_a_class_of_two_large_groups_gives_the_smaller():
+    clips = clips_of([("large", 0, 9), ("small", 0, 7), *[(f"g{n}", 1, 1) for n in range(10)]])
+    is_test = darkness.deal_split(clips, np.random.default_rng(0))
+    sides = {(c.group, t) for c, t in zip(clips, is_test, strict=True) if c.label == 0}
+    assert sides == {("large", False), ("small", True)}
+
+
 def test_a_class_of_one_group_is_reported(tmp_path):
     clips = clips_of([("all", 0, 6), *[(f"g{n}", 1, 1) for n in range(10)]])
     said = darkness.write_lists(tmp_path, clips, ("hug", "run"), 5, 1, 0)
