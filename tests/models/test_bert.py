@@ -197,6 +197,7 @@ def test_training_without_an_rng_is_evaluation():
     np.testing.assert_array_equal(y, family.evaluate(model, variables, x)[0])
 
 
+@pytest.mark.slow
 def test_every_parameter_learns_and_each_view_updates_the_statistics():
     model = R2Plus1DBert(3, views=2, mask_prob=1.0, **TINY, dtype=jnp.bfloat16)
     dark, bright = clip(1)[..., :2], clip(2)[..., :2]

@@ -87,6 +87,7 @@ def test_outputs(name, channels):
         assert out["stem"].ndim == out["features"].ndim == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in ("i3d", "s3d") else n for n in TINY]
 )

@@ -210,6 +210,7 @@ def test_a_backbone_has_no_head():
     assert set(out) == {"stem", *blocks, "features", "frame_features", "pre_logits"}
 
 
+@pytest.mark.slow
 def test_dropout_needs_training_and_an_rng_and_every_parameter_learns():
     x = clip()
     model = tiny("interlace")

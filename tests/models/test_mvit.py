@@ -241,6 +241,7 @@ def test_bfloat16_is_near_and_ends_in_float32():
     np.testing.assert_allclose(logits, expected, atol=0.02 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_remat_changes_nothing_and_gradients_reach_every_parameter():
     x = clips(2, 4, 32, 32, 3)
     v = initial(MViT(5, **SHALLOW), x)

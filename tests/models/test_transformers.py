@@ -305,6 +305,7 @@ def test_stochastic_depth_keeps_the_mean():
         np.testing.assert_array_equal(off, x)
 
 
+@pytest.mark.slow
 def test_every_parameter_of_timesformer_learns_in_bfloat16():
     x = video(channels=2)
     config = {"depth": 2, "width": 32, "heads": 2, "patch": PATCH, "drop_path": 0.3}
