@@ -93,6 +93,29 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     return c
 
 
+def light_augment(flip: float = 0.5) -> ml_collections.ConfigDict:
+    """Mirroring alone; the other augmentations are there to be turned on by their `p`."""
+    return ml_collections.ConfigDict(
+        {
+            "flip": {"p": flip},
+            "jitter": {"p": 0.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0},
+            "affine": {
+                "p": 0.0,
+                "degrees": 10.0,
+                "translate": 0.1,
+                "scale": (0.9, 1.1),
+                "shear": 5.0,
+            },
+            "optical": {"p": 0.0, "limit": 0.05},
+            "elastic": {"p": 0.0, "alpha": 40.0, "sigma": 6.0},
+            "rain": {"p": 0.0, "density": 0.1, "length": 12.0, "brightness": 0.4, "slant": 0.2},
+            "frame_shuffle": {"p": 0.0, "window": 0},
+            "cutmix": {"p": 0.0, "alpha": 1.0},
+            "border": "reflect",
+        }
+    )
+
+
 def variants(arg: str, known: dict[str, object]) -> list[str]:
     """The comma-separated words after the colon of `--config=file.py:words`, checked."""
     words = [w for w in arg.split(",") if w]

@@ -346,13 +346,13 @@ class Sums:
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
         """The next frames [T, H, W, 3] and what became of them."""
         self.frames += len(before)
+        from darkjax import enhance_losses
+
         self.before += float(before.mean((1, 2, 3)).sum())
         self.after += float(after.mean((1, 2, 3)).sum())
-        losses = _consistency()
-        if losses is None or min(before.shape[1:3]) < 4:
+        if min(before.shape[1:3]) < 4:  # less than one region of Eq. 1
             return
-        space, time_ = losses
-        self.space += len(before) * _value(space, before, after)
+        self.space += len(before) * _value(enhance_losses.spatial_consistency, before, after)
         if self.last is not None:
             before, after = (
                 np.concatenate([last[None], x])
@@ -361,22 +361,14 @@ class Sums:
         self.last = before[-1], after[-1]
         if len(before) > 1:
             self.pairs += len(before) - 1
-            self.time += (len(before) - 1) * _value(time_, before, after)
+            difference = _value(enhance_losses.temporal_consistency, before, after)
+            self.time += (len(before) - 1) * difference
 
     def inconsistency(self) -> float | None:
         """DTCM Eq. 4: Eq. 2 over frames plus Eq. 3 over pairs (0 where there is no pair)."""
         if self.last is None:
             return None
         return self.space / self.frames + (self.time / self.pairs if self.pairs else 0.0)
-
-
-def _consistency() -> tuple[Callable, Callable] | None:
-    """DTCM's Eq. 2 and Eq. 3, `(enhanced, dark)` of clips [B, T, H, W, 3] -> [B]."""
-    from darkjax import losses
-
-    names = ("spatial_consistency", "temporal_consistency")
-    found = [getattr(losses, name, None) for name in names]
-    return None if None in found else (found[0], found[1])  # type: ignore[return-value]
 
 
 def _value(loss: Callable, before: np.ndarray, after: np.ndarray) -> float:

@@ -5,7 +5,8 @@
 x is `[B, T, H, W, C]` or one clip `[T, H, W, C]`, uint8 or float in [0, 1], RGB; it is normalised
 as the weights expect unless `--already_normalised`. For architectures of two views (DarkLight)
 x may be `[B, 2, T, H, W, C]`, the dark clip first. y holds `logits` `[B, K]` (not for
-a backbone alone) and `pre_logits` `[B, E]`, float32.
+a backbone alone) and `pre_logits` `[B, E]`, float32; of an enhancer `enhanced` and every
+intermediate.
 """
 
 from __future__ import annotations
@@ -80,8 +81,12 @@ def forward(
             f"{card.arch} cannot take clips of shape {video.shape}: {str(e).splitlines()[0]}; its "
             f"usual one is {[*card.input, card.in_channels]}"
         ) from e
-    found = {"logits": logits} if card.num_classes is not None else {}
-    return {k: np.asarray(v) for k, v in (found | {"pre_logits": out["pre_logits"]}).items()}
+    if "pre_logits" not in out:  # an enhancer
+        found = {"enhanced": logits, **out}
+    else:
+        found = {"logits": logits} if card.num_classes is not None else {}
+        found["pre_logits"] = out["pre_logits"]
+    return {k: np.asarray(v) for k, v in found.items()}
 
 
 def _views(video: np.ndarray, views: int, card: Any) -> list[np.ndarray]:

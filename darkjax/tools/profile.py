@@ -65,6 +65,9 @@ def profile(
 
     arch = zoo.get(name)
     size = size or arch.input
+    if name in zoo.ENHANCERS:
+        num_classes = None
+        channels = len(arch.preprocess.mean)
     model = models.build(arch.model, num_classes or None)
     clip = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
     clips = [clip] * arch.views
@@ -101,7 +104,7 @@ def listed() -> list[dict[str, Any]]:
     from darkjax.weights import zoo
 
     found = []
-    for name in zoo.NAMES:
+    for name in (*zoo.NAMES, *zoo.ENHANCERS):
         arch = zoo.get(name)
         found.append({"arch": name, "paper": arch.paper, "files": list(arch.files)})
     return found

@@ -255,8 +255,6 @@ def test_spread_keeps_both_ends():
 
 def test_inconsistency_does_not_depend_on_the_pieces():
     """Sums of clips joined one frame apart are those of the whole video."""
-    if enhance._consistency() is None:
-        pytest.skip("no losses yet")
     rng = np.random.default_rng(0)
     dark = rng.uniform(0, 0.2, (7, 8, 12, 3)).astype(np.float32)
     bright = np.sqrt(dark)

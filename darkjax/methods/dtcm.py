@@ -1,0 +1,114 @@
+"""DTCM: enhancer and classifier trained as one [Tu et al. 2023, "Dark Temporal Consistency Model"].
+
+Eq. 1-2 -> `enhance_losses.spatial_consistency`; Eq. 3 -> `temporal_consistency`; Eq. 4, their sum
+-> `spatio_temporal_consistency`; Eq. 5 -> `dark_enhancement`; Eq. 6 ->
+`losses.soft_cross_entropy`; Eq. 7 -> the value of `loss`; Eq. 8-11 (curves of the middle frame
+shared by k frames) -> field `k` of the enhancer, `ops.curves`.
+
+The three trainings of Table VI: `objective="total"` (Eq. 7), `objective="recognition"` (Eq. 6
+alone), and two stages: `enhancer_frozen=True` with `objective="recognition"` and an enhancer from
+`init_from`.
+
+Deviations (the paper is silent; field -> our choice):
+- normalisation between enhancer and classifier: `mean`, `std`, in [0, 1]; give those of the
+  classifier's weights (0-255 means divided by 255);
+- how the enhancer starts: as initialised, unless `init_from` gives its weights;
+- batch norm in the light network, its ReLUs: `darkjax.models.dce`;
+- the frozen enhancer uses its running statistics;
+- cutmix would join two clips under one set of curves: it is applied before the enhancer, as every
+  augmentation, and is off by default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from darkjax import enhance_losses, losses, models
+from darkjax.errors import UserError
+from darkjax.methods import base
+from darkjax.methods.supervised import DROPOUT
+
+OBJECTIVES = ("total", "recognition")
+
+
+def make(config: Any, num_classes: int) -> base.Method:
+    """Fields: model, enhancer, enhancer_frozen, objective, alpha, w_stc, w_col, w_tv, exposure,
+    loss_form, mean, std, augment, label_smoothing, freeze.
+    """
+    if config.objective not in OBJECTIVES:
+        raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
+    options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}
+    enhancer = models.build(config.enhancer, None, **options)
+    classifier = models.build(config.model, num_classes, **options)
+    learns = not config.enhancer_frozen
+
+    def init(rng, batch):
+        video = base.to_float(batch["video"])
+        e = enhancer.init(rng, video, train=False)
+        view = base.normalise(video, config.mean, config.std)
+        c = classifier.init(jax.random.fold_in(rng, 1), view, train=False)
+        return {
+            kind: {"enhancer": e.get(kind, {}), "classifier": c.get(kind, {})}
+            for kind in ("params", "batch_stats")
+        }
+
+    def forward(variables, video, train, **rngs):
+        """(logits, classifier's out, enhanced, enhancer's out, new statistics)."""
+        kwargs = {"mutable": ["batch_stats"]}
+        (enhanced, seen), new_e = enhancer.apply(
+            _part(variables, "enhancer"), video, train=train and learns, **kwargs
+        )
+        view = base.normalise(enhanced, config.mean, config.std)
+        (logits, out), new_c = classifier.apply(
+            _part(variables, "classifier"), view, train=train, **kwargs, **rngs
+        )
+        stats = {
+            "enhancer": new_e.get("batch_stats", {}),
+            "classifier": new_c.get("batch_stats", {}),
+        }
+        return logits, out, enhanced, seen, stats
+
+    def loss(variables, batch, rng, progress):
+        del progress
+        video, target = base.augmented(config, batch, num_classes, rng)
+        rngs = {"dropout": jax.random.fold_in(rng, DROPOUT)}
+        logits, _, enhanced, seen, stats = forward(variables, video, True, rngs=rngs)
+
+        def mean(values):
+            return losses.masked_mean(values, batch["mask"])
+
+        ce = mean(losses.soft_cross_entropy(logits, target))
+        metrics = {"ce": ce, "accuracy": mean(base.accuracy(logits, batch["label"]))}
+        value = ce
+        if learns:
+            consistency = mean(enhance_losses.spatio_temporal_consistency(enhanced, video))
+            dark = mean(
+                enhance_losses.dark_enhancement(
+                    enhanced,
+                    seen["curves"],
+                    colour_weight=config.w_col,
+                    smooth_weight=config.w_tv,
+                    level=config.exposure,
+                    form=config.loss_form,
+                )
+            )
+            metrics |= {"inconsistency": consistency, "dark": dark}
+            if config.objective == "total":
+                value = ce + config.alpha * (config.w_stc * consistency + dark)
+        return value, base.Aux(metrics, stats)
+
+    def predict(variables, batch):
+        video = base.to_float(batch["video"])
+        logits, out, enhanced, seen, _ = forward(variables, video, False)
+        return logits, {**out, "enhanced": enhanced, "curves": seen["curves"]}
+
+    frozen = (*config.freeze, *(() if learns else (r"enhancer/.*",)))
+    return base.Method(init, loss, predict, frozen)
+
+
+def _part(variables: base.Variables, name: str) -> base.Variables:
+    """The variables of one of the two networks."""
+    return {kind: value[name] for kind, value in variables.items()}

@@ -1,0 +1,121 @@
+"""DTCM: Eq. 7 is its terms, the three trainings of Table VI train what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+
+from darkjax import config as configs
+from darkjax import enhance_losses, losses, methods, optim
+from darkjax.errors import UserError
+from darkjax.ops import conv
+
+CONFIG = f"{tiny_run.ROOT}/configs/dtcm_arid.py"
+
+
+@pytest.fixture(autouse=True)
+def native_convolutions():
+    with conv.use_form("native"):
+        yield
+
+
+def make(words="demo", **fields):
+    c = configs.load(f"{CONFIG}:{words}")
+    stage = c.dtcm
+    with c.unlocked():
+        stage.model.update({"width": 4, "stem_mid": 4})
+        stage.enhancer.update({"width": 8, "k": 2})
+        stage.augment.flip.p = stage.augment.affine.p = 0.0
+        stage.label_smoothing = 0.0
+        for name, value in fields.items():
+            setattr(stage, name, value)
+    return methods.make(configs.resolve(c).dtcm, 3)
+
+
+def batch(n=3):
+    rng = np.random.default_rng(0)
+    return {
+        "video": jnp.asarray(rng.integers(0, 60, (n, 4, 16, 16, 3)), jnp.uint8),
+        "label": jnp.arange(n, dtype=jnp.int32) % 3,
+        "mask": jnp.ones(n, jnp.float32),
+    }
+
+
+def trained(method):
+    variables = jax.jit(method.init)(jax.random.key(0), batch())
+    flat, frozen = optim.split(variables["params"], method.frozen)
+
+    @jax.jit
+    def step(flat):
+        params = optim.unflatten({**flat, **frozen})
+        return method.loss({**variables, "params": params}, batch(), jax.random.key(1), 0.0)
+
+    (value, aux), grads = jax.value_and_grad(step, has_aux=True)(flat)
+    return variables, value, aux, grads
+
+
+def test_eq_7_is_the_weighted_sum_of_its_terms():
+    method = make(alpha=0.2, w_stc=3.0, w_col=0.7, w_tv=5.0)
+    variables, value, aux, grads = trained(method)
+    video = batch()["video"].astype(jnp.float32) / 255
+    m = {k: float(v) for k, v in aux.metrics.items()}
+    np.testing.assert_allclose(value, m["ce"] + 0.2 * (3 * m["inconsistency"] + m["dark"]), 1e-6)
+    # The terms are those of Eq. 4 and 5 on what the enhancer, in training, makes of the clips.
+    from darkjax import models
+
+    net = models.build({"name": "zero_dce_light", "k": 2, "width": 8}, None)
+    part = {kind: v["enhancer"] for kind, v in variables.items()}
+    (enhanced, out), _ = net.apply(part, video, train=True, mutable=["batch_stats"])
+    stc = enhance_losses.spatio_temporal_consistency(enhanced, video)
+    np.testing.assert_allclose(m["inconsistency"], stc.mean(), rtol=1e-4)
+    dark = enhance_losses.dark_enhancement(
+        enhanced, out["curves"], colour_weight=0.7, smooth_weight=5.0
+    )
+    np.testing.assert_allclose(m["dark"], dark.mean(), rtol=1e-4)
+    assert all(np.isfinite(g).all() for g in grads.values())
+
+
+def test_recognition_alone_reaches_the_enhancer_through_the_classifier():
+    method = make("demo,recognition")
+    _, value, aux, grads = trained(method)
+    np.testing.assert_allclose(value, aux.metrics["ce"])
+    enhancer = [k for k in grads if k.startswith("enhancer/")]
+    assert enhancer and any(np.abs(grads[k]).max() > 0 for k in enhancer)
+
+
+def test_a_frozen_enhancer_gets_no_gradient_and_keeps_its_statistics():
+    method = make("demo,frozen")
+    variables, value, aux, grads = trained(method)
+    assert not any(k.startswith("enhancer/") for k in grads)
+    kept = aux.batch_stats["enhancer"], variables["batch_stats"]["enhancer"]
+    jax.tree.map(np.testing.assert_array_equal, *kept)
+    np.testing.assert_allclose(value, aux.metrics["ce"])
+
+
+def test_padding_does_not_weigh():
+    method = make()
+    variables = jax.jit(method.init)(jax.random.key(0), batch())
+    two = batch()
+    two["mask"] = jnp.asarray([1.0, 1.0, 0.0])
+    _, aux = jax.jit(method.loss)(variables, two, jax.random.key(1), 0.0)
+    logits, out = jax.jit(method.predict)(variables, two)
+    assert logits.shape == (3, 3) and out["enhanced"].shape == two["video"].shape
+    assert out["curves"].shape == (3, 2, 16, 16, 24)  # two groups of two frames
+    ce = losses.cross_entropy(logits, two["label"])
+    assert np.isfinite(ce).all() and np.isfinite(float(aux.metrics["inconsistency"]))
+
+
+def test_the_paper_size_is_table_ix():
+    """ResNeXt-101 with 11 classes, 47,543,755 (Table III: 47.54 M), and 23,768 of the light net."""
+    c = configs.resolve(configs.load(CONFIG))
+    method = methods.make(c.dtcm, 11)
+    clip = {"video": jax.ShapeDtypeStruct((1, 64, 112, 112, 3), jnp.uint8)}
+    params = jax.eval_shape(lambda b: method.init(jax.random.key(0), b), clip)["params"]
+    count = {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in params.items()}
+    assert count == {"classifier": 47_543_755, "enhancer": 23_768}
+
+
+def test_an_unknown_objective_names_the_known():
+    with pytest.raises(UserError, match="objective='all' is not one of total, recognition"):
+        make(objective="all")
