@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkjax.errors import UserError
@@ -44,6 +44,7 @@ def profile(
     num_classes: int | None = 400,
     size: tuple[int, int, int] | None = None,
     channels: int = 3,
+    fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Parameters, GMACs and parts of an architecture, from shapes alone.
 
@@ -52,6 +53,7 @@ def profile(
       num_classes: K; 0 or None for the backbone without its classifier.
       size: `(T, H, W)` of one clip, by default the one of the published weights.
       channels: of a frame.
+      fields: of the model, in place of the architecture's own.
 
     Raises:
       UserError: an unknown name, or a clip the network cannot take.
@@ -68,7 +70,7 @@ def profile(
     if name in zoo.ENHANCERS:
         num_classes = None
         channels = len(arch.preprocess.mean)
-    model = models.build(arch.model, num_classes or None)
+    model = models.build({**arch.model, **(fields or {})}, num_classes or None)
     clip = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
     clips = [clip] * arch.views
     try:
