@@ -15,6 +15,20 @@ Dtype = Any
 kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
+trunc_normal = nn.initializers.truncated_normal(0.02)
+
+
+def layer_norm(x: Float[Array, "*B E"], name: str, eps: float) -> Float[Array, "*B E"]:
+    """Layer norm in float32, the result in the dtype of `x`; for use inside a compact module."""
+    norm = nn.LayerNorm(eps, use_fast_variance=False, dtype=jnp.float32, name=name)
+    return norm(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def dense(features: int, dtype: Dtype, name: str, *, use_bias: bool = True) -> nn.Dense:
+    """A linear layer `[*B, I] -> [*B, features]` computed in `dtype`, begun from N(0, 0.02)."""
+    return nn.Dense(features, use_bias, dtype=dtype, kernel_init=trunc_normal, name=name)
+
+
 class Conv3D(nn.Module):
     """A 3-D convolution; `padding` is `k // 2` on both sides of each axis unless given.
 

@@ -27,23 +27,12 @@ from darkjax.ops import conv
 
 LN_EPS = 1e-6
 STEM_STRIDE = (2, 4, 4)
-trunc_normal = nn.initializers.truncated_normal(0.02)
 Size = tuple[int, ...]  # three: time, height, width
 
 
 def pooled(size: Size, stride: int) -> Size:
     """The map after padded pooling; time is never strided."""
     return size[0], -(-size[1] // stride), -(-size[2] // stride)
-
-
-def layer_norm(x: Array, name: str) -> Array:
-    """Layer norm in float32, in the dtype of `x`; for use inside a compact module."""
-    norm = nn.LayerNorm(LN_EPS, use_fast_variance=False, dtype=jnp.float32, name=name)
-    return norm(x.astype(jnp.float32)).astype(x.dtype)
-
-
-def dense(features: int, dtype: Any, name: str) -> nn.Dense:
-    return nn.Dense(features, dtype=dtype, kernel_init=trunc_normal, name=name)
 
 
 class Pool(nn.Module):
@@ -72,7 +61,7 @@ class Pool(nn.Module):
             groups=width,
         )
         x = jnp.concatenate([x[:, :1], y.reshape(batch, -1, width)], axis=1)
-        return layer_norm(x.reshape(batch, -1, self.heads, head), "norm")
+        return layers.layer_norm(x.reshape(batch, -1, self.heads, head), "norm", LN_EPS)
 
 
 class PoolingAttention(nn.Module):
@@ -93,7 +82,7 @@ class PoolingAttention(nn.Module):
         batch, _, width = x.shape
 
         def head_split(name: str, stride: int, kernel: Size | None) -> Array:
-            y = dense(width, self.dtype, name)(x)
+            y = layers.dense(width, self.dtype, name)(x)
             if stride == 1 and kernel is None:
                 return y.reshape(batch, -1, self.heads, width // self.heads)
             kernel = kernel or (1, stride + 1, stride + 1)
@@ -108,7 +97,7 @@ class PoolingAttention(nn.Module):
         logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
         y = jnp.einsum("bhqn,bnhd->bqhd", weights, v)
-        return dense(width, self.dtype, "out")(y.reshape(batch, -1, width))
+        return layers.dense(width, self.dtype, "out")(y.reshape(batch, -1, width))
 
 
 class Block(nn.Module):
@@ -137,18 +126,18 @@ class Block(nn.Module):
         attention = PoolingAttention(
             self.heads, self.kernel, self.q_stride, self.kv_stride, self.dtype, name="attention"
         )
-        y = attention(layer_norm(x, "norm1"), size)
+        y = attention(layers.layer_norm(x, "norm1", LN_EPS), size)
         if self.q_stride > 1:
             s = self.q_stride
             z = x[:, 1:].reshape(batch, *size, width)
             z = layers.max_pool3d(z, (1, s + 1, s + 1), (1, s, s), (0, (s + 1) // 2, (s + 1) // 2))
             x = jnp.concatenate([x[:, :1], z.reshape(batch, -1, width)], axis=1)
         x = x + drop(y)
-        y = layer_norm(x, "norm2")
+        y = layers.layer_norm(x, "norm2", LN_EPS)
         if self.features != width:
-            x = dense(self.features, self.dtype, "shortcut")(y)
-        y = jax.nn.gelu(dense(4 * width, self.dtype, "fc1")(y), approximate=False)
-        return x + drop(dense(self.features, self.dtype, "fc2")(y))
+            x = layers.dense(self.features, self.dtype, "shortcut")(y)
+        y = jax.nn.gelu(layers.dense(4 * width, self.dtype, "fc1")(y), approximate=False)
+        return x + drop(layers.dense(self.features, self.dtype, "fc2")(y))
 
 
 class MViT(nn.Module):
@@ -220,21 +209,21 @@ class MViT(nn.Module):
             )(x, size, train)
             size = pooled(size, q_stride)
             out[f"stage{stage}/{i - first}"] = x
-        x = layer_norm(x, "norm")
+        x = layers.layer_norm(x, "norm", LN_EPS)
         out["features"] = x[:, 1:].reshape(x.shape[0], *size, x.shape[-1])
         x = out["pre_logits"] = x[:, 0].astype(jnp.float32)
         if self.num_classes is None:
             return x, out
         active = train and self.has_rng("dropout")
         x = nn.Dropout(self.dropout, deterministic=not active)(x)
-        return nn.Dense(self.num_classes, kernel_init=trunc_normal, name="head")(x), out
+        return nn.Dense(self.num_classes, kernel_init=layers.trunc_normal, name="head")(x), out
 
     def _embed(self, x: Float[Array, "B t h w E"]) -> Float[Array, "B N E"]:
         """Class token, then the map's tokens, each with its place in time plus that in space."""
         batch, t, h, w, width = x.shape
 
         def learned(name: str, *shape: int) -> Array:
-            value = self.param(name, trunc_normal, (*shape, width), jnp.float32)
+            value = self.param(name, layers.trunc_normal, (*shape, width), jnp.float32)
             return value.astype(self.dtype)
 
         cls = learned("cls") + learned("position_cls")

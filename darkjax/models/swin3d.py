@@ -34,7 +34,6 @@ LN_EPS = 1e-5
 HEAD_DIM = 32
 MASKED = -100.0
 VARIANTS = {"t": (96, (2, 2, 6, 2)), "s": (96, (2, 2, 18, 2)), "b": (128, (2, 2, 18, 2))}
-trunc_normal = nn.initializers.truncated_normal(0.02)
 Size = tuple[int, ...]  # three: time, height, width
 
 
@@ -87,16 +86,6 @@ def from_windows(x: Array, window: Size, size: Size) -> Array:
     return x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(-1, *size, x.shape[-1])
 
 
-def layer_norm(x: Array, name: str) -> Array:
-    """Layer norm in float32, in the dtype of `x`; for use inside a compact module."""
-    norm = nn.LayerNorm(LN_EPS, use_fast_variance=False, dtype=jnp.float32, name=name)
-    return norm(x.astype(jnp.float32)).astype(x.dtype)
-
-
-def dense(features: int, dtype: Any, name: str, *, use_bias: bool = True) -> nn.Dense:
-    return nn.Dense(features, use_bias, dtype=dtype, kernel_init=trunc_normal, name=name)
-
-
 class WindowAttention(nn.Module):
     """Multi-head attention inside (shifted) windows with a relative position bias (Section 3.2).
 
@@ -121,14 +110,16 @@ class WindowAttention(nn.Module):
         x = to_windows(x, window)
 
         def heads(name: str) -> Array:
-            y = dense(width, self.dtype, name)(x)
+            y = layers.dense(width, self.dtype, name)(x)
             return y.reshape(*x.shape[:2], self.heads, width // self.heads)
 
         q, k, v = heads("query"), heads("key"), heads("value")
         q = q * (width // self.heads) ** -0.5
         logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
         index = bias_index(full)
-        table = self.param("bias_table", trunc_normal, (index.max() + 1, self.heads), jnp.float32)
+        table = self.param(
+            "bias_table", layers.trunc_normal, (index.max() + 1, self.heads), jnp.float32
+        )
         n = x.shape[1]
         logits = logits + table[index[:n, :n]].transpose(2, 0, 1)
         if any(shift):
@@ -137,7 +128,7 @@ class WindowAttention(nn.Module):
             logits = logits.reshape(-1, self.heads, n, n)
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
         y = jnp.einsum("bhqn,bnhd->bqhd", weights, v).reshape(x.shape)
-        y = from_windows(dense(width, self.dtype, "out")(y), window, padded)
+        y = from_windows(layers.dense(width, self.dtype, "out")(y), window, padded)
         if any(shift):
             y = jnp.roll(y, shift, (1, 2, 3))
         return y[:, : size[0], : size[1], : size[2]]
@@ -163,9 +154,9 @@ class Block(nn.Module):
         attention = WindowAttention(
             self.heads, self.window, self.shift, self.dtype, name="attention"
         )
-        x = x + drop(attention(layer_norm(x, "norm1")))
+        x = x + drop(attention(layers.layer_norm(x, "norm1", LN_EPS)))
         mlp = layers.Mlp(4 * x.shape[-1], dtype=self.dtype, name="mlp")
-        return x + drop(mlp(layer_norm(x, "norm2")))
+        return x + drop(mlp(layers.layer_norm(x, "norm2", LN_EPS)))
 
 
 class Merging(nn.Module):
@@ -181,8 +172,8 @@ class Merging(nn.Module):
         x = jnp.concatenate(
             [x[:, :, i::2, j::2] for j, i in itertools.product((0, 1), (0, 1))], axis=-1
         )
-        x = layer_norm(x, "norm")
-        return dense(2 * width, self.dtype, "reduction", use_bias=False)(x)
+        x = layers.layer_norm(x, "norm", LN_EPS)
+        return layers.dense(2 * width, self.dtype, "reduction", use_bias=False)(x)
 
 
 class Swin3D(nn.Module):
@@ -219,7 +210,7 @@ class Swin3D(nn.Module):
         x = layers.Conv3D(
             width, patch, patch, use_bias=True, padding=((0, 0),) * 3, dtype=dtype, name="stem"
         )(x)
-        x = out["stem"] = layer_norm(x, "stem_norm")
+        x = out["stem"] = layers.layer_norm(x, "stem_norm", LN_EPS)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         rates = iter(np.linspace(0.0, self.drop_path, sum(sizes)))
         for stage, blocks in enumerate(sizes, start=1):
@@ -230,10 +221,10 @@ class Swin3D(nn.Module):
                 heads, name = x.shape[-1] // self.head_dim, f"stage{stage}_{i}"
                 x = block(heads, window, shift, float(next(rates)), dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        x = out["features"] = layer_norm(x, "norm")
+        x = out["features"] = layers.layer_norm(x, "norm", LN_EPS)
         x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
         if self.num_classes is None:
             return x, out
         active = train and self.has_rng("dropout")
         x = nn.Dropout(self.dropout, deterministic=not active)(x)
-        return nn.Dense(self.num_classes, kernel_init=trunc_normal, name="head")(x), out
+        return nn.Dense(self.num_classes, kernel_init=layers.trunc_normal, name="head")(x), out
