@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from darkjax.ops import conv
+from darkjax.ops import conv, pool
 
 Dtype = Any
 kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -196,7 +196,7 @@ def max_pool3d(
     """
     windows, strides, pads = (_three(v) for v in (window, stride, pad))
     spread = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pads)
-    return nn.max_pool(x, windows, strides, spread)
+    return pool.max_pool3d(x, windows, strides, spread)
 
 
 def _three(value: Any) -> tuple:

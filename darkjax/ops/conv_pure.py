@@ -6,7 +6,8 @@ XLA's native 3-D convolution is 3 to 10 times slower there, its grouped one 30 t
 - kx1x1: a sum over the k time taps of matrix products on shifted slices;
 - 1xkxk: a 2-D convolution on the folded (batch, time) axis;
 - kxkxk: a sum over the k time taps of such 2-D convolutions;
-- few input channels (a stem): the time taps become channels of one 2-D convolution;
+- few input channels (a stem): the time taps become channels of one 2-D convolution, which makes
+  output frames in pairs where that was measured to pay;
 - depthwise: a sum of shifted multiply-adds;
 - grouped: neighbouring groups are merged into blocks of some 64 channels, the kernel zero between
   them, and each block is a convolution without groups.
@@ -30,6 +31,7 @@ from darkjax.ops import conv_gradient
 
 Pads = Sequence[tuple[int, int]]
 BLOCK = 64  # channels that merged groups should have
+PAIRED = range(32, 65)  # output channels of a strided stem that makes frames in pairs
 
 
 def conv3d(x: Array, kernel: Array, strides: tuple, padding: tuple, groups: int) -> Array:
@@ -166,11 +168,12 @@ def _over_time_taps(x: Array, kernel: Array, strides: tuple, padding: tuple) -> 
     out_frames = (frames + before + after - kt) // stride + 1
     spatial, inputs = kernel.shape[1:3], kernel.shape[3]
     if kt > 1 and inputs <= (16 if spatial == (1, 1) else 4):
+        strided = min(strides[1:]) > 1
+        if strided and out_frames > 1 and kernel.shape[-1] in PAIRED:
+            return _paired_stem(x, kernel, strides, padding, out_frames)
         # Few input channels (a stem): the taps become channels of one convolution.
         x = _taps_as_channels(x, kt, out_frames, stride, padding[0])
-        kernel = jnp.moveaxis(kernel, 0, 2)  # kh kw kt I O
-        kernel = kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
-        return _per_frame(x, kernel, strides, padding)
+        return _per_frame(x, _taps_first(kernel), strides, padding)
     pieces = []
     out = (out_frames, *x.shape[2:4])
     whole = ((0, 0), (0, 0))
@@ -199,6 +202,29 @@ def _taps_as_channels(x: Array, kt: int, frames: int, stride: int, pad: tuple[in
     x = jnp.pad(x, ((0, 0), pad, (0, 0), (0, 0), (0, 0)))
     taps = [x[:, i : i + (frames - 1) * stride + 1 : stride] for i in range(kt)]
     return jnp.concatenate(taps, axis=-1)
+
+
+def _taps_first(kernel: Array) -> Array:
+    """`[kh, kw, kt * I, O]`, the channels in the order of `_taps_as_channels`."""
+    kernel = jnp.moveaxis(kernel, 0, 2)
+    return kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
+
+
+def _paired_stem(x: Array, kernel: Array, strides: tuple, padding: tuple, frames: int) -> Array:
+    """A stem that makes two neighbouring output frames as the channels of one.
+
+    Both see the taps of either, their kernels are zero for the other's: more products, but twice
+    as many for every input that is read. R3D-18's stem takes 0.6 of the time.
+    """
+    kt, stride, outputs = kernel.shape[0], strides[0], kernel.shape[-1]
+    before, after = padding[0]
+    after += stride * (frames % 2)  # an odd number has an empty partner
+    x = _taps_as_channels(x, kt + stride, -(-frames // 2), 2 * stride, (before, after))
+    both = [((0, stride), *((0, 0),) * 4), ((stride, 0), *((0, 0),) * 4)]
+    kernel = jnp.concatenate([jnp.pad(kernel, ends) for ends in both], axis=-1)
+    y = _per_frame(x, _taps_first(kernel), strides, padding)
+    y = jnp.moveaxis(y.reshape(*y.shape[:-1], 2, outputs), 4, 2)  # b pair frame h w o
+    return y.reshape(y.shape[0], -1, *y.shape[3:])[:, :frames]
 
 
 def _per_frame(x: Array, kernel: Array, strides: tuple, padding: tuple) -> Array:

@@ -196,10 +196,11 @@ def test_a_small_one_trains(family):
     weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, 3)), jnp.float32)
 
     def loss(params, model, train):
-        (logits, _), new = model.apply(
+        (logits, out), new = model.apply(
             {"params": params, "batch_stats": stats}, *x, train=train, mutable=["batch_stats"]
         )
-        return (jax.nn.log_softmax(logits) * weights).sum(), (logits, new.get("batch_stats", {}))
+        found = logits, out["pre_logits"]
+        return (jax.nn.log_softmax(logits) * weights).sum(), (found, new.get("batch_stats", {}))
 
     @jax.jit
     def everything(params):
@@ -207,15 +208,17 @@ def test_a_small_one_trains(family):
         judged, kept = loss(params, model, False)[1]
         return trained, judged, kept, loss(params, half, False)[1][0]
 
-    ((_, (trained, new)), grads), judged, kept, rounded = everything(variables["params"])
+    ((_, ((trained, _), new)), grads), exact, kept, rounded = everything(variables["params"])
+    judged = exact[0]
     dead = DEAD.get(family)
     for path, grad in flatten(grads).items():
         assert np.isfinite(grad).all(), path
         if not (dead and re.fullmatch(dead, path)):
             assert np.abs(grad).max() > 0, path
-    assert rounded.dtype == jnp.float32
+    assert rounded[0].dtype == jnp.float32
+    for a, b in zip(rounded, exact, strict=True):
+        assert rms(a - b) <= BFLOAT16 * rms(b)
     scale = np.abs(judged).max()
-    assert np.abs(rounded - judged).max() <= BFLOAT16 * scale
     jax.tree.map(np.testing.assert_array_equal, kept, stats)
     if stats:
         changed = [
@@ -245,8 +248,15 @@ def filled(shapes):
     return jax.tree_util.tree_map_with_path(leaf, dict(shapes))
 
 
-# Largest share of the largest logit by which bfloat16 compute may differ, over all families.
-BFLOAT16 = 0.05
+# How far bfloat16 compute may be from float32 in the logits and in `pre_logits`, root mean square
+# over root mean square. Measured: 0.003 to 0.013, MobileNet V2 0.03; a ResNeXt's logits 0.03 too,
+# because three logits of random signs cancel most of what they sum. Rounding the weights alone
+# makes nine tenths of it.
+BFLOAT16 = 0.04
+
+
+def rms(x):
+    return np.sqrt(np.square(np.asarray(x, np.float32)).mean())
 
 
 def has(config, field):
