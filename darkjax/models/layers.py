@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -108,6 +109,50 @@ class BatchNorm(nn.Module):
             mean.value = (1 - mix) * mean.value + mix * m.reshape(-1, channels).mean(0)
             var.value = (1 - mix) * var.value + mix * unbiased.reshape(-1, channels).mean(0)
         return y.reshape(x.shape).astype(self.dtype)
+
+
+class ConvNorm(nn.Module):
+    """A convolution, batch norm and, unless `act` is None, an activation."""
+
+    features: int
+    kernel: int  # of all three axes
+    norm: Any
+    dtype: Any
+    strides: tuple[int, int, int] = (1, 1, 1)
+    groups: int = 1
+    use_bias: bool = False
+    act: Callable[[Array], Array] | None = nn.relu
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
+        conv = Conv3D(
+            self.features,
+            (self.kernel,) * 3,
+            self.strides,
+            self.groups,
+            self.use_bias,
+            dtype=self.dtype,
+            name="conv",
+        )
+        x = self.norm(name="bn")(conv(x), train=train)
+        return x if self.act is None else self.act(x)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: leaves a branch out for some of the first axis, scales up the others.
+
+    Acts where `train` and an rng "dropout" is given.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N *S"], train: bool) -> Float[Array, "N *S"]:
+        if not train or self.rate == 0 or not self.has_rng("dropout"):
+            return x
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros_like(x))
 
 
 class Attention(nn.Module):

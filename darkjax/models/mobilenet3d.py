@@ -12,7 +12,6 @@ Deviations: none known.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -36,33 +35,6 @@ V2_STAGES = (
 STEM, LAST = 32, 1280
 
 
-class ConvNorm(nn.Module):
-    """A convolution, batch norm and, unless `act` is None, an activation."""
-
-    features: int
-    kernel: int  # of all three axes
-    norm: Any
-    dtype: Any
-    strides: tuple[int, int, int] = (1, 1, 1)
-    groups: int = 1
-    use_bias: bool = False
-    act: Callable[[Array], Array] | None = nn.relu
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = layers.Conv3D(
-            self.features,
-            (self.kernel,) * 3,
-            self.strides,
-            self.groups,
-            self.use_bias,
-            dtype=self.dtype,
-            name="conv",
-        )
-        x = self.norm(name="bn")(conv(x), train=train)
-        return x if self.act is None else self.act(x)
-
-
 class Separable(nn.Module):
     """V1's block: depthwise 3x3x3, pointwise, each with batch norm and ReLU."""
 
@@ -73,7 +45,7 @@ class Separable(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
         c, strides = x.shape[-1], (self.stride,) * 3
         x = conv(c, 3, strides=strides, groups=c, name="depthwise")(x, train)
         return conv(self.features, 1, name="pointwise")(x, train)
@@ -90,7 +62,7 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
         hidden, strides = x.shape[-1] * self.expansion, (self.stride,) * 3
         y = x
         if self.expansion != 1:
@@ -126,7 +98,9 @@ class MobileNetV1(nn.Module):
             layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
         )
         out: dict[str, Array] = {}
-        stem = ConvNorm(int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem")
+        stem = layers.ConvNorm(
+            int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem"
+        )
         x = out["stem"] = stem(video.astype(self.dtype), train)
         block = nn.remat(Separable, static_argnums=(2,)) if self.remat else Separable
         for stage, (channels, blocks, stride) in enumerate(V1_STAGES, start=1):
@@ -166,7 +140,7 @@ class MobileNetV2(nn.Module):
         norm = functools.partial(
             layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
         )
-        conv = functools.partial(ConvNorm, norm=norm, dtype=self.dtype, act=nn.relu6)
+        conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype, act=nn.relu6)
         out: dict[str, Array] = {}
         stem = conv(int(STEM * self.width), 3, strides=(1, 2, 2), name="stem")
         x = out["stem"] = stem(video.astype(self.dtype), train)

@@ -117,11 +117,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B N E"], size: Size, train: bool) -> Float[Array, "B M F"]:
-        active = train and self.has_rng("dropout")
-
-        def drop(y: Array) -> Array:
-            return nn.Dropout(self.drop_path, (1, 2), deterministic=not active)(y)
-
+        drop = layers.DropPath(self.drop_path)
         batch, _, width = x.shape
         attention = PoolingAttention(
             self.heads, self.kernel, self.q_stride, self.kv_stride, self.dtype, name="attention"
@@ -132,12 +128,12 @@ class Block(nn.Module):
             z = x[:, 1:].reshape(batch, *size, width)
             z = layers.max_pool3d(z, (1, s + 1, s + 1), (1, s, s), (0, (s + 1) // 2, (s + 1) // 2))
             x = jnp.concatenate([x[:, :1], z.reshape(batch, -1, width)], axis=1)
-        x = x + drop(y)
+        x = x + drop(y, train)
         y = layers.layer_norm(x, "norm2", LN_EPS)
         if self.features != width:
             x = layers.dense(self.features, self.dtype, "shortcut")(y)
         y = jax.nn.gelu(layers.dense(4 * width, self.dtype, "fc1")(y), approximate=False)
-        return x + drop(layers.dense(self.features, self.dtype, "fc2")(y))
+        return x + drop(layers.dense(self.features, self.dtype, "fc2")(y), train)
 
 
 class MViT(nn.Module):

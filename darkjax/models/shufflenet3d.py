@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.mobilenet3d import ConvNorm
 
 STAGE_SIZES = (4, 8, 4)
 STEM = 24
@@ -60,7 +59,7 @@ class UnitV1(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
         inputs, mid = x.shape[-1], self.features // 4
         # The unit after the stem has too few inputs for groups (V1 Section 3.2). The original asks
         # for exactly 24 of them: at another width that unit has groups too.
@@ -97,7 +96,7 @@ class UnitV2(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
         inputs, half, strides = x.shape[-1], self.features // 2, (self.stride,) * 3
         if self.stride == 1:
             x, y = jnp.split(x, [inputs // 2], axis=-1)
@@ -138,7 +137,9 @@ class ShuffleNetV1(nn.Module):
             layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
         )
         out: dict[str, Array] = {}
-        stem = ConvNorm(int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem")
+        stem = layers.ConvNorm(
+            int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem"
+        )
         x = stem(video.astype(self.dtype), train)
         x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
         unit = nn.remat(UnitV1, static_argnums=(2,)) if self.remat else UnitV1
@@ -183,7 +184,7 @@ class ShuffleNetV2(nn.Module):
         norm = functools.partial(
             layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
         )
-        conv = functools.partial(ConvNorm, norm=norm, dtype=self.dtype)
+        conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype)
         out: dict[str, Array] = {}
         x = conv(STEM, 3, strides=(1, 2, 2), name="stem")(video.astype(self.dtype), train)
         x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.mobilenet3d import ConvNorm
 
 STEM = 64
 STAGES = ((16, 64), (32, 128), (48, 192), (64, 256))  # (squeeze, each expand), two modules each
@@ -36,7 +35,7 @@ class Fire(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B T H W O"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, use_bias=True)
+        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype, use_bias=True)
         y = conv(self.squeeze, 1, name="squeeze")(x, train)
         small = conv(self.expand, 1, act=None, name="expand1")(y, train)
         large = conv(self.expand, 3, act=None, name="expand3")(y, train)
@@ -68,7 +67,9 @@ class SqueezeNet(nn.Module):
             layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
         )
         out: dict[str, Array] = {}
-        stem = ConvNorm(STEM, 3, norm, self.dtype, strides=(1, 2, 2), use_bias=True, name="stem")
+        stem = layers.ConvNorm(
+            STEM, 3, norm, self.dtype, strides=(1, 2, 2), use_bias=True, name="stem"
+        )
         x = out["stem"] = stem(video.astype(self.dtype), train)
         fire = nn.remat(Fire, static_argnums=(2,)) if self.remat else Fire
         for stage, (squeeze, expand) in enumerate(STAGES, start=1):

@@ -145,18 +145,13 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W E"], train: bool) -> Float[Array, "B T H W E"]:
-        active = train and self.has_rng("dropout")
-
-        def drop(y: Array) -> Array:
-            per_clip = tuple(range(1, y.ndim))
-            return nn.Dropout(self.drop_path, per_clip, deterministic=not active)(y)
-
+        drop = layers.DropPath(self.drop_path)
         attention = WindowAttention(
             self.heads, self.window, self.shift, self.dtype, name="attention"
         )
-        x = x + drop(attention(layers.layer_norm(x, "norm1", LN_EPS)))
+        x = x + drop(attention(layers.layer_norm(x, "norm1", LN_EPS)), train)
         mlp = layers.Mlp(4 * x.shape[-1], dtype=self.dtype, name="mlp")
-        return x + drop(mlp(layers.layer_norm(x, "norm2", LN_EPS)))
+        return x + drop(mlp(layers.layer_norm(x, "norm2", LN_EPS)), train)
 
 
 class Merging(nn.Module):

@@ -14,29 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
 from darkjax.models.vit import layer_norm
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: leaves a branch out for some of the first axis, scales up the others.
-
-    Acts where `train` and an rng "dropout" is given.
-    """
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N *S"], train: bool) -> Float[Array, "N *S"]:
-        if not train or self.rate == 0 or not self.has_rng("dropout"):
-            return x
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
-        return jnp.where(kept, x / (1 - self.rate), jnp.zeros_like(x))
 
 
 class Block(nn.Module):
@@ -53,7 +35,7 @@ class Block(nn.Module):
         self, cls: Float[Array, "B 1 E"], x: Float[Array, "B T P E"], train: bool
     ) -> tuple[Float[Array, "B 1 E"], Float[Array, "B T P E"], dict[str, Array]]:
         b, t, p, e = x.shape
-        drop = DropPath(self.drop_path)
+        drop = layers.DropPath(self.drop_path)
 
         def attend(y: Array, name: str) -> tuple[Array, Array]:
             return layers.Attention(self.heads, dtype=self.dtype, name=name)(y, y)

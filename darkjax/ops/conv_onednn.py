@@ -5,7 +5,8 @@ vanish with any jaxlib, so `problem` tries it on a tiny array before anyone reli
 knows only the forward convolution; everything here is made of it:
 
 - the input's gradient: convolutions of the cotangent with the flipped kernel (`conv_gradient`);
-- the kernel's gradient: a convolution whose kernel is the cotangent, see `_kernel_gradient`.
+- the kernel's gradient: a convolution whose kernel is the cotangent, see `_kernel_gradient`;
+  depthwise: products and sums instead, see `_depthwise_kernel_gradient`.
 
 Reverse mode only, once. Under `vmap` the call runs once for each element.
 
@@ -32,7 +33,7 @@ import jaxlib
 import numpy as np
 from jax import Array, lax
 
-from darkjax.ops import conv_gradient
+from darkjax.ops import conv_gradient, conv_pure
 
 Pads = Sequence[tuple[int, int]]
 TARGET = "__onednn$convolution"
@@ -68,7 +69,9 @@ def _backward(strides: tuple, padding: tuple, groups: int, saved: tuple, dy: Arr
         return _call(dy, kernel, (1, 1, 1), pads, groups=groups)
 
     dx = conv_gradient.input_gradient(convolve, dy, kernel, x.shape, strides, padding)
-    dk = _kernel_gradient(x, dy, kernel.shape[:3], strides, padding, groups)
+    depthwise = groups == x.shape[-1] == dy.shape[-1]
+    gradient = _depthwise_kernel_gradient if depthwise else _kernel_gradient
+    dk = gradient(x, dy, kernel.shape[:3], strides, padding, groups)
     dk = jnp.pad(dk, (*missing, (0, 0), (0, 0)))
     return dx.astype(dtype), dk.astype(dtype)
 
@@ -104,6 +107,27 @@ def _kernel_gradient(
     dilation = (strides[0], strides[1], 1)
     dk = _call(x, dy, (1, 1, 1), (*pads, (0, 0)), dilation=dilation, groups=groups)
     return dk.reshape(kt, kh, kw, inputs, outputs)
+
+
+def _depthwise_kernel_gradient(
+    x: Array, dy: Array, taps: Sequence[int], strides: Sequence[int], padding: Pads, groups: int
+) -> Array:
+    """The same where each channel is its own group: products and sums, no convolution.
+
+    A loop over clips (frames, where time is not convolved) keeps what all taps read in the cache:
+    twice as fast as all at once, six times as oneDNN.
+    """
+    if taps[0] == strides[0] == 1 and padding[0] == (0, 0):
+        x, dy = (a.reshape(-1, 1, *a.shape[2:]) for a in (x, dy))
+    x = x.astype(jnp.float32)
+    dy = dy.astype(jnp.float32)
+
+    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        one, other = (a[None] for a in pair)
+        return total + conv_pure.kernel_gradient(one, other, taps, strides, padding, groups), None
+
+    zero = jnp.zeros((*taps, 1, groups), jnp.float32)
+    return lax.scan(add, zero, (x, dy))[0]
 
 
 def _reached(

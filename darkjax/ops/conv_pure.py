@@ -60,20 +60,20 @@ def _backward(strides: tuple, padding: tuple, groups: int, saved: tuple, dy: Arr
         return _convolve(dy, kernel, (1, 1, 1), tuple(pads), groups)
 
     dx = conv_gradient.input_gradient(convolve, dy, kernel, x.shape, strides, padding)
-    return dx, _kernel_gradient(x, dy, kernel.shape[:3], strides, padding, groups)
+    return dx, kernel_gradient(x, dy, kernel.shape[:3], strides, padding, groups)
 
 
 _conv3d.defvjp(_forward, _backward)
 
 
-def _kernel_gradient(
+def kernel_gradient(
     x: Array, dy: Array, taps: tuple, strides: tuple, padding: Pads, groups: int
 ) -> Array:
     """For every tap the product of the inputs it saw, transposed, and the cotangent."""
     inputs, outputs = x.shape[-1] // groups, dy.shape[-1] // groups
     if groups == 1 and taps[0] > 1 and inputs <= 4:  # wider products, as in `_over_time_taps`
         x = _taps_as_channels(x, taps[0], dy.shape[1], strides[0], padding[0])
-        dk = _kernel_gradient(
+        dk = kernel_gradient(
             x, dy, (1, *taps[1:]), (1, *strides[1:]), ((0, 0), *padding[1:]), groups
         )
         return jnp.moveaxis(dk.reshape(*taps[1:], taps[0], inputs, outputs), 2, 0)

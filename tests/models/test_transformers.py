@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darkjax.models.timesformer import DropPath, TimeSformer
+from darkjax.models import layers
+from darkjax.models.timesformer import TimeSformer
 from darkjax.models.vit import ViT
 from darkjax.weights import timesformer as timesformer_weights
 from darkjax.weights import vit as vit_weights
@@ -296,7 +297,7 @@ def test_only_the_first_block_of_a_new_network_reads_time():
 
 def test_stochastic_depth_keeps_the_mean():
     x = jnp.ones((4000, 2))
-    drop = DropPath(0.25)
+    drop = layers.DropPath(0.25)
     y = drop.apply({}, x, True, rngs={"dropout": jax.random.key(0)})
     np.testing.assert_array_equal(np.unique(y), np.float32([0, 1 / 0.75]))
     np.testing.assert_array_equal(y[:, 0], y[:, 1])
