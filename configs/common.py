@@ -57,6 +57,19 @@ def synthetic(**options: object) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(options)
 
 
+def demo_clips() -> ml_collections.ConfigDict:
+    """The rendered clips that every demo trains and is judged on: six actions in the dark."""
+    return synthetic(
+        clips_per_class={"train": 120, "test": 40},
+        groups={"train": 60, "test": 20},
+        frames=24,
+        height=64,
+        width=80,
+        fps=12,
+        seed=0,
+    )
+
+
 def optim(lr: float, weight_decay: float = 0.01) -> ml_collections.ConfigDict:
     """AdamW with a cosine schedule."""
     c = ml_collections.ConfigDict()

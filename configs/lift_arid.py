@@ -167,15 +167,7 @@ def tiny(c: ml_collections.ConfigDict) -> None:
 def demo(c: ml_collections.ConfigDict) -> None:
     """Rendered dark clips of six actions."""
     tiny(c)
-    c.data.synthetic = common.synthetic(
-        clips_per_class={"train": 120, "test": 40},
-        groups={"train": 60, "test": 20},
-        frames=24,
-        height=64,
-        width=80,
-        fps=12,
-        seed=0,
-    )
+    c.data.synthetic = common.demo_clips()
     c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
     c.data.crop = "random"
     c.data.views_crops = 3

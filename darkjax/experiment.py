@@ -15,10 +15,10 @@ from absl import logging
 
 from darkjax import checkpoint, sharding, train, version
 from darkjax import config as configs
-from darkjax.data import split
+from darkjax.data import images, split
 from darkjax.data.records import Records
 from darkjax.errors import UserError
-from darkjax.eval import classify, collect
+from darkjax.eval import classify, collect, enhance
 from darkjax.weights import card
 
 
@@ -170,6 +170,8 @@ def _train(config: Any, name: str, workdir: str, records: Records, mesh: Any) ->
     steps: dict[int, Any] = {}
 
     def score(method: Any, variables: Any) -> dict[str, float]:
+        if not method.classifies:
+            return enhance.evaluate(method, variables, records, held, config.data)[0]
         if id(method) not in steps:  # compiled once per stage
             steps[id(method)] = classify.make_predict(method, mesh)
         found = classify.predict(
@@ -226,6 +228,17 @@ def evaluate(config: Any, name: str, workdir: str, records: Records, mesh: Any) 
     """Judge a stage's best checkpoint; writes its `results.json` and `predictions.npz`."""
     _, held, split_name = split.rows(records, config.data)
     method, variables = restored(config, name, workdir, records)
+    best = config[name].keep_best
+    judged = {"checkpoint": f"best {best} of this split" if best else "last"}
+    if not method.classifies:
+        numbers, cells = enhance.evaluate(
+            method, variables, records, held, config.data, pictures=config.report_clips
+        )
+        result = {"name": f"enhancement of {split_name}", "numbers": numbers, **judged}
+        if jax.process_index() == 0:
+            _write_json(os.path.join(workdir, name), "results.json", result)
+            images.write_image(pathlib.Path(workdir, "before_after.png"), enhance.sheet(cells))
+        return result
     found = classify.predict(
         classify.make_predict(method, mesh),
         jax.device_put(variables, sharding.replicated(mesh)),
@@ -235,9 +248,7 @@ def evaluate(config: Any, name: str, workdir: str, records: Records, mesh: Any) 
         batch_size=config.eval_batch_size,
         mesh=mesh,
     )
-    result = classify.results(found, records, split_name, config.data)
-    best = config[name].keep_best
-    result["checkpoint"] = f"best {best} of this split" if best else "last"
+    result = classify.results(found, records, split_name, config.data) | judged
     if jax.process_index() == 0:
         classify.save(os.path.join(workdir, name), found, result)
     return result
@@ -247,7 +258,9 @@ def table(found: dict[str, Any], seconds: float) -> str:
     """The last table: one row a number."""
     numbers = found["numbers"]
     rows = [(k, f"{v:.4f}") for k, v in numbers.items() if k != "n"]
-    rows += [(f"top-1, {r['name']} third", f"{r['accuracy']:.4f}") for r in found["brightness"]]
+    rows += [
+        (f"top-1, {r['name']} third", f"{r['accuracy']:.4f}") for r in found.get("brightness", ())
+    ]
     rows += [("clips", f"{numbers['n']:.0f}"), ("checkpoint", found.get("checkpoint", ""))]
     rows += [("wall time", f"{seconds:.0f} s"), ("peak memory", f"{peak_gib():.2f} GiB")]
     left, right = (max(len(r[i]) for r in rows) for i in (0, 1))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from darkjax.data.clip import Clip, deal_folds
 from darkjax.data.decode import Video
-from darkjax.data.layouts import AridEE6222, Folder
+from darkjax.data.layouts import AridEE6222, Folder, Images
 from darkjax.data.rendered import Synthetic
 from darkjax.errors import UserError
 
@@ -32,7 +32,10 @@ INFAR12 = (
 class Dataset(Protocol):
     """What the conversion needs to know of a dataset."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the dataset and its shards."""
+        ...
 
     def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
         """Class names; a label is an index into them."""
@@ -57,6 +60,7 @@ class Dataset(Protocol):
 DATASETS: dict[str, type] = {
     "arid_ee6222": AridEE6222,
     "folder": Folder,
+    "images": Images,
     "synthetic": Synthetic,
 }
 

@@ -1,4 +1,4 @@
-"""Datasets that are folders of video files."""
+"""Datasets that are folders of files: videos, or pictures."""
 
 import collections
 import csv
@@ -7,8 +7,12 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
+from darkjax.data import images
 from darkjax.data.clip import Clip, deal_folds
 from darkjax.data.decode import Video, read_video
+from darkjax.data.resize import resize_clip
 from darkjax.errors import UserError
 
 VIDEO_SUFFIXES = frozenset(
@@ -180,6 +184,53 @@ class Folder(_Files):
                     "add some or remove the folder, as it would shift the labels"
                 )
         return files
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Pictures anywhere below a folder, each a clip of one frame; what Zero-DCE is trained on.
+
+    One class, "image"; a group is a picture; five folds are dealt.
+    """
+
+    name: str = "images"
+    domain: str = "visible"
+
+    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """The one class."""
+        return ("image",)
+
+    def clips(self, root: pathlib.Path | None) -> list[Clip]:
+        """Every picture file, sorted by path."""
+        root = _need_root(root, self.name)
+        files = sorted(
+            path.relative_to(root)
+            for path in root.rglob("*")
+            if path.suffix.lower() in images.SUFFIXES and not _hidden(path.relative_to(root))
+        )
+        if not files:
+            raise UserError(
+                f"expected pictures; found none under {root} ({', '.join(sorted(images.SUFFIXES))})"
+            )
+        names = [file.as_posix() for file in files]
+        return deal_folds([Clip(n, n, 0, n, "train", self.domain) for n in names])
+
+    def load(
+        self,
+        clip: Clip,
+        root: pathlib.Path | None,
+        *,
+        short_side: int | None = None,
+        max_frames: int | None = None,
+    ) -> Video:
+        """The picture as one frame of 8 bits, RGB; an alpha channel is dropped."""
+        pixels = images.read_image(_need_root(root, self.name) / clip.path).pixels
+        frames = np.rint(pixels * 255).astype(np.uint8)[None]
+        if short_side is not None:
+            height, width = pixels.shape[:2]
+            scale = short_side / min(height, width)
+            frames = resize_clip(frames, (round(height * scale), round(width * scale)))
+        return Video(frames, 0.0)
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:

@@ -14,8 +14,9 @@ import numpy as np
 from darkjax import checkpoint, methods, writers
 from darkjax.data import pipeline
 from darkjax.data.records import Records
+from darkjax.enhancers import to_uint8
 from darkjax.eval import report
-from darkjax.ops import enhance
+from darkjax.methods import base
 
 
 def write(
@@ -41,6 +42,20 @@ def write(
         report.StageLog(name, writers.history(os.path.join(workdir, name)))
         for name in config.stages
     ]
+    title = f"{config.stages[-1]} of {os.path.basename(os.path.normpath(workdir))}"
+    facts = report.run_facts() | ({"Command": command} if command else {})
+    if "classes" not in found:  # an enhancer: its numbers are facts, its pictures a file beside
+        facts |= {found["name"]: ", ".join(f"{k} {v:.6g}" for k, v in found["numbers"].items())}
+        report.write_report(
+            path,
+            title=title,
+            config=config.to_dict(),
+            stages=stages,
+            results=None,
+            clips=[],
+            facts=facts | {"Pictures": "before_after.png"},
+        )
+        return path
     results = report.Results(
         classes=found["classes"],
         confusion=np.asarray(found["confusion"]),
@@ -49,10 +64,9 @@ def write(
         terciles=[(r["name"], r["n"], r["accuracy"]) for r in found["brightness"]],
     )
     chosen = rows[np.linspace(0, len(rows) - 1, min(config.report_clips, len(rows))).astype(int)]
-    facts = report.run_facts() | ({"Command": command} if command else {})
     report.write_report(
         path,
-        title=f"{config.stages[-1]} of {os.path.basename(os.path.normpath(workdir))}",
+        title=title,
         config=config.to_dict(),
         stages=stages,
         results=results,
@@ -75,15 +89,19 @@ def pictures(
     data.views_clips = data.views_crops = 1
 
     @jax.jit
-    def look(variables: Any, batch: Any) -> tuple[jax.Array, jax.Array | None]:
+    def look(variables: Any, batch: Any) -> tuple[jax.Array, jax.Array | None, jax.Array]:
         logits, out = method.predict(variables, batch)
         seen = method.attention(out, batch["video"].shape) if method.attention else None
-        return jax.nn.softmax(logits.astype(jnp.float32)), seen
+        # What the network looked at: an enhancer of its own, or the config's luminous input.
+        bright = out.get("enhanced")
+        if bright is None:
+            bright = base.luminous_view(stage, base.to_float(batch["video"]))
+        return jax.nn.softmax(logits.astype(jnp.float32)), seen, bright
 
     shown = []
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
-            probabilities, seen = jax.device_get(look(variables, batch))
+            probabilities, seen, bright = jax.device_get(look(variables, batch))
             best = int(probabilities[0].argmax())
             frames = batch["video"][0]
             shown.append(
@@ -93,7 +111,7 @@ def pictures(
                     predicted=records.classes[best],
                     probability=float(probabilities[0, best]),
                     frames=frames,
-                    enhanced=np.asarray(enhance.gamma_correct_uint8(frames, stage.gamma)),
+                    enhanced=to_uint8(bright[0]),
                     attention=None if seen is None else np.asarray(seen[0]),
                 )
             )

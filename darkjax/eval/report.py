@@ -73,7 +73,7 @@ class ClipPicture:
     Attributes:
         truth, predicted: class names; probability: of the predicted class, in [0, 1].
         frames: uint8 [T, H, W, C] as recorded.
-        enhanced: uint8 [T, H, W, C] after gamma correction, or None.
+        enhanced: uint8 [T, H, W, C] after gamma correction or another enhancer, or None.
         attention: float [t, h, w] of any resolution, or None.
     """
 
@@ -202,6 +202,8 @@ def _stage(stage: StageLog) -> str:
         mine = [s for s in mine if s.x]
         if mine:
             drawn.append(charts.line_chart(title, mine, percent=share))
+    # Terms of a loss and the like have scales of their own.
+    drawn += [charts.line_chart(name, [s]) for name, s in series.items() if len(s.x) > 1]
     body = f'<div class="charts">{"".join(drawn)}</div>' if drawn else "<p>Nothing was logged.</p>"
     return f'<h3>{escape(stage.name)}</h3><p class="note">{escape(_ending(stage))}</p>{body}'
 
@@ -291,7 +293,7 @@ def _clip(clip: ClipPicture) -> str:
     seen = frames if clip.enhanced is None else pictures.colour_frames(clip.enhanced)
     rows = [("As recorded", frames)]
     if clip.enhanced is not None:
-        rows.append(("Gamma-corrected", seen))
+        rows.append(("Enhanced", seen))
     if clip.attention is not None:
         rows.append(("Attention", pictures.overlay_clip(seen, np.asarray(clip.attention))))
     strips = "".join(

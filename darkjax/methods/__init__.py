@@ -9,7 +9,7 @@ from typing import Any
 from darkjax.errors import UserError
 from darkjax.methods.base import Aux, Method
 
-METHODS = ("supervised", "lift", "dtcm")
+METHODS = ("supervised", "lift", "dtcm", "enhancer")
 
 __all__ = ["METHODS", "Aux", "Method", "make"]
 

@@ -32,7 +32,8 @@ class Method:
     `progress` in [0, 1] is the share of training done, traced; `predict(variables, batch) ->
     (logits [B, K], out)`. `frozen` are regular expressions of parameter paths (`a/b/kernel`)
     that get no gradient and no optimiser state. `attention(out, shape)` is a heat map
-    `[B, T, h, w]` of where the model looked in clips of that shape, or None.
+    `[B, T, h, w]` of where the model looked in clips of that shape, or None. A method that does
+    not classify has clips `[B, T, H, W, C]` in [0, 1] in the place of logits: an enhancer.
     """
 
     init: Callable[[Array, Batch], Variables]
@@ -40,6 +41,7 @@ class Method:
     predict: Callable[[Variables, Batch], tuple[Array, dict[str, Array]]]
     frozen: tuple[str, ...] = ()
     attention: Callable[[dict[str, Array], tuple[int, ...]], Array] | None = None
+    classifies: bool = True
 
 
 def to_float(video: Array) -> Float[Array, "B T H W C"]:
@@ -74,19 +76,23 @@ def augmented(
 def luminous_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
     """The clip a luminous pathway sees, by `config.luminous_input`, still in [0, 1].
 
-    `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself.
+    `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself; or a
+    method of `ops.enhance.METHODS` with its defaults.
     """
     if config.luminous_input == "gamma":
         return enhance.gamma_correct(video, config.gamma)
     if config.luminous_input == "dark":
         return video
+    if config.luminous_input in enhance.METHODS:
+        return enhance.METHODS[config.luminous_input](video)
     if config.luminous_input == "flow":
         raise UserError(
             "luminous_input='flow' needs optical-flow records, which this version cannot make "
             "yet: choose luminous_input='gamma' (and set gamma) or 'dark'"
         )
     raise UserError(
-        f"luminous_input={config.luminous_input!r} is not one of 'gamma', 'dark', 'flow'"
+        f"luminous_input={config.luminous_input!r} is not one of gamma, dark, flow, "
+        f"{', '.join(enhance.METHODS)}"
     )
 
 

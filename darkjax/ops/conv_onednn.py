@@ -110,7 +110,7 @@ def _kernel_gradient(
 
 
 def _depthwise_kernel_gradient(
-    x: Array, dy: Array, taps: Sequence[int], strides: Sequence[int], padding: Pads, groups: int
+    x: Array, dy: Array, taps: tuple, strides: tuple, padding: Pads, groups: int
 ) -> Array:
     """The same where each channel is its own group: products and sums, no convolution.
 

@@ -62,9 +62,18 @@ def shared_steps(
     whole = t // k
     parts = []
     if whole:
-        x = clips[..., : whole * k, :, :, :].reshape(*lead, whole, k, h, w, c)
-        found = steps(x, curves[..., :whole, None, :, :, :])
-        parts.append([y.reshape(*lead, whole * k, h, w, c) for y in found])
+        # The first frames of all groups, the second ones ...: the gradient of the curves is then
+        # a sum of k arrays, four times faster on the CPU than a reduction over an axis of k.
+        found = [
+            steps(clips[..., j : whole * k : k, :, :, :], curves[..., :whole, :, :, :])
+            for j in range(k)
+        ]
+        parts.append(
+            [
+                jnp.stack(frames, axis=-4).reshape(*lead, whole * k, h, w, c)
+                for frames in zip(*found, strict=True)
+            ]
+        )
     if whole < groups:
         parts.append(steps(clips[..., whole * k :, :, :, :], curves[..., whole:, :, :, :]))
     return [jnp.concatenate(p, axis=-4) if len(p) > 1 else p[0] for p in zip(*parts, strict=True)]

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkjax import enhancers
 from darkjax.data import decode, images
+from darkjax.errors import UserError
+from darkjax.eval import enhance as judged
 from darkjax.tools import enhance
 
 
@@ -164,16 +167,16 @@ def test_converted_weights(dce, tmp_path):
 
     convert.convert("zero_dce", dce, tmp_path / "w", say=lambda line: None)
     x = picture(6, 7, 3)[None].astype(np.float32) / 255
-    by_file, by_folder = (enhance.enhancer("zero_dce", w)(x) for w in (dce, tmp_path / "w"))
+    by_file, by_folder = (enhancers.enhancer("zero_dce", w)(x) for w in (dce, tmp_path / "w"))
     np.testing.assert_array_equal(by_file, by_folder)
-    with pytest.raises(enhance.UserError, match="of zero_dce, not of sci"):
-        enhance.enhancer("sci", tmp_path / "w")
+    with pytest.raises(UserError, match="of zero_dce, not of sci"):
+        enhancers.enhancer("sci", tmp_path / "w")
 
 
 def test_gamma(tmp_path):
     """A method without weights comes from the table, with its gamma."""
     x = picture(4, 5, 3)[None].astype(np.float32) / 255
-    y = enhance.enhancer("gic", gamma=2.0)(x)
+    y = enhancers.enhancer("gic", gamma=2.0)(x)
     np.testing.assert_allclose(y[x > 0], np.sqrt(x)[x > 0], rtol=1e-5)
 
 
@@ -181,7 +184,7 @@ def test_methods_without_weights_brighten(tmp_path, capsys):
     """Each of the table, as the tool calls it, on a picture of odd size."""
     source = tmp_path / "a.png"
     Image.fromarray(picture(33, 47, 3, high=40)).save(source)
-    for method in sorted(set(enhance.methods()) - set(enhance.LEARNED)):
+    for method in sorted(set(enhancers.methods()) - set(enhancers.LEARNED)):
         assert run(f"--method={method}", source=source, out=tmp_path / method) == 0
         numbers = capsys.readouterr().out.split("brightness ")[1].split(",")[0].split(" -> ")
         assert float(numbers[1]) > float(numbers[0]), method
@@ -198,7 +201,7 @@ def test_bgr_nets_get_and_give_rgb(tmp_path):
     state["outc.conv.weight"][0, 0] = 1
     np.savez(tmp_path / "u.npz", **state)
     x = picture(16, 16, 3)[None].astype(np.float32) / 255
-    y = enhance.enhancer("stable_llve", tmp_path / "u.npz")(x)
+    y = enhancers.enhancer("stable_llve", tmp_path / "u.npz")(x)
     # Their channel 0 is blue, of what comes in and of what goes out.
     np.testing.assert_allclose(y[..., 2], x[..., 2], atol=1e-6)
     np.testing.assert_array_equal(y[..., :2], 0)
@@ -245,7 +248,7 @@ def test_wrong_paths(tmp_path, capsys):
 
 def test_spread_keeps_both_ends():
     for length in (1, 2, 5, 12, 13, 100, 1000):
-        cells = enhance.Spread()
+        cells = judged.Spread()
         for i in range(length):
             cells.add(i)
         found = cells.pairs()
@@ -258,11 +261,11 @@ def test_inconsistency_does_not_depend_on_the_pieces():
     rng = np.random.default_rng(0)
     dark = rng.uniform(0, 0.2, (7, 8, 12, 3)).astype(np.float32)
     bright = np.sqrt(dark)
-    whole, pieces = enhance.Sums(), enhance.Sums()
+    whole, pieces = judged.Sums(), judged.Sums()
     whole.add(dark, bright)
     for part in (slice(0, 3), slice(3, 4), slice(4, 7)):
         pieces.add(dark[part], bright[part])
     np.testing.assert_allclose(pieces.inconsistency(), whole.inconsistency(), rtol=1e-5)
-    same = enhance.Sums()
+    same = judged.Sums()
     same.add(dark, dark)
     assert same.inconsistency() == 0.0

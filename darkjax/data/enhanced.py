@@ -1,0 +1,74 @@
+"""Records made of other records by an enhancer: what trains and tests on brightened clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from darkjax.data.clip import Clip
+from darkjax.data.decode import Video
+from darkjax.data.records import Records
+from darkjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Enhanced:
+    """The clips of `records` (of the given splits, or all) after `enhance`, for `data.convert`.
+
+    Attributes:
+      name: of the new dataset.
+      records: where the clips are read.
+      enhance: float32 [T, H, W, 3] in [0, 1] to the same; the result is rounded to 8 bits.
+      described: method and options; together with the records' digest it says what the new ones
+        are, so that a conversion begun with another method is not continued.
+      splits: empty means all.
+    """
+
+    name: str
+    records: Records = dataclasses.field(repr=False)
+    enhance: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False)
+    described: str = ""
+    splits: tuple[str, ...] = ()
+    source: str = dataclasses.field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", self.records.digest)
+
+    def class_names(self, root: pathlib.Path | None = None) -> tuple[str, ...]:
+        """Those of the records."""
+        return tuple(self.records.classes)
+
+    def clips(self, root: pathlib.Path | None = None) -> list[Clip]:
+        """Every clip that could be decoded, in the order of the card."""
+        names = ("id", "label", "group", "split", "domain", "fold")
+        return [
+            Clip(path="", seed=number, **{name: row[name] for name in names})
+            for number, row in self._rows()
+        ]
+
+    def load(
+        self,
+        clip: Clip,
+        root: pathlib.Path | None = None,
+        *,
+        short_side: int | None = None,
+        max_frames: int | None = None,
+    ) -> Video:
+        """Read and enhance one clip. Sizes are the records' own."""
+        if short_side is not None:
+            raise UserError("enhanced records keep the size of the records: leave short_side out")
+        frames = int(self.records.meta["frames"][clip.seed])
+        frames = min(frames, max_frames or frames)
+        clear = self.records.read_frames(clip.seed, range(frames)).astype(np.float32) / 255
+        bright = np.rint(np.clip(self.enhance(clear), 0, 1) * 255).astype(np.uint8)
+        row = self.records.clips[int(self.records.meta["clip"][clip.seed])]
+        return Video(bright, row["fps"])
+
+    def _rows(self) -> list[tuple[int, dict]]:
+        """(record, its row of the card) of the wanted splits, by rising row."""
+        pairs = [(n, self.records.clips[int(c)]) for n, c in enumerate(self.records.meta["clip"])]
+        wanted = [p for p in pairs if not self.splits or p[1]["split"] in self.splits]
+        return sorted(wanted, key=lambda pair: pair[1]["clip"])

@@ -1,0 +1,81 @@
+"""An enhancer alone, without labels: Zero-DCE, DTCM's light net, SCI.
+
+`objective`: "zero_dce" -> `enhance_losses.zero_dce` (Guo et al. 2020, Eq. 8); "dtcm" ->
+`w_stc * spatio_temporal_consistency + dark_enhancement` (Tu et al. 2023, Eq. 4 and 5): the first
+of DTCM's two stages (Table VI); "sci" -> `enhance_losses.sci` (Ma et al. 2022, Eq. 5).
+
+`predict` gives enhanced clips instead of logits: the method does not classify.
+
+Deviations: Zero-DCE's `form` "paper" or "code" differ in every term, see `enhance_losses`; DTCM
+says neither how long nor on what its first stage is trained: on the training clips.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from darkjax import enhance_losses, losses, models
+from darkjax.errors import UserError
+from darkjax.methods import base
+
+OBJECTIVES = ("zero_dce", "dtcm", "sci")
+
+
+def make(config: Any, num_classes: int) -> base.Method:
+    """Fields: enhancer, objective, loss_form, w_stc, w_col, w_tv, exposure, augment."""
+    if config.objective not in OBJECTIVES:
+        raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
+    if (config.objective == "sci") != (config.enhancer.name == "sci"):
+        raise UserError(
+            f"objective={config.objective!r} does not fit enhancer.name={config.enhancer.name!r}: "
+            "SCI has its own loss, curves the others"
+        )
+    enhancer = models.build(
+        config.enhancer, None, dtype=jnp.dtype(config.dtype), bn_group=config.bn_group
+    )
+
+    def init(rng, batch):
+        return dict(enhancer.init(rng, base.to_float(batch["video"]), train=False))
+
+    def loss(variables, batch, rng, progress):
+        del progress
+        video, _ = base.augmented(config, batch, num_classes, rng)
+        (enhanced, out), new = enhancer.apply(variables, video, train=True, mutable=["batch_stats"])
+
+        def mean(values):  # [B] or [B, T]
+            return losses.masked_mean(values.reshape(len(video), -1).mean(1), batch["mask"])
+
+        consistency = mean(enhance_losses.spatio_temporal_consistency(enhanced, video))
+        metrics = {"inconsistency": consistency, "brightness": mean(enhanced.mean((2, 3, 4)))}
+        if config.objective == "dtcm":
+            dark = enhance_losses.dark_enhancement(
+                enhanced,
+                out["curves"],
+                colour_weight=config.w_col,
+                smooth_weight=config.w_tv,
+                level=config.exposure,
+                form=config.loss_form,
+            )
+            value = config.w_stc * consistency + mean(dark)
+        elif config.objective == "zero_dce":
+            value = mean(_zero_dce(config, enhanced, video, out["curves"]))
+        else:
+            stages = sum(name.endswith("/input") for name in out)
+            pairs = [(out[f"stage{i}/input"], out[f"stage{i}/illumination"]) for i in range(stages)]
+            value = mean(enhance_losses.sci(pairs))
+        return value, base.Aux(metrics, new.get("batch_stats", {}))
+
+    def predict(variables, batch):
+        return enhancer.apply(variables, base.to_float(batch["video"]), train=False)
+
+    return base.Method(init, loss, predict, frozen=tuple(config.freeze), classifies=False)
+
+
+def _zero_dce(config, enhanced, video, curves):
+    """Eq. 8 for each frame; frames that share curves share their smoothness."""
+    frames = video.shape[1]
+    k = -(-frames // curves.shape[1])
+    shared = jnp.repeat(curves, k, axis=1)[:, :frames]
+    return enhance_losses.zero_dce(enhanced, video, shared, form=config.loss_form)

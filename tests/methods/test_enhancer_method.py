@@ -1,0 +1,116 @@
+"""An enhancer trained alone: objectives, what they need, a run from pictures to its report."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+from PIL import Image
+
+from darkjax import config as configs
+from darkjax import enhance_losses, experiment, methods
+from darkjax.data import convert
+from darkjax.data.records import Records
+from darkjax.errors import UserError
+from darkjax.methods import base
+from darkjax.ops import conv
+
+CONFIG = f"{tiny_run.ROOT}/configs/zero_dce.py"
+
+
+@pytest.fixture(autouse=True)
+def native_convolutions():
+    with conv.use_form("native"):
+        yield
+
+
+def stage(words="demo", **fields):
+    c = configs.load(f"{CONFIG}:{words}")
+    s = c.enhancer
+    with c.unlocked():
+        if s.enhancer.name != "sci":
+            s.enhancer.width = 8
+        s.augment.flip.p = 0.0
+        for name, value in fields.items():
+            setattr(s, name, value)
+    return configs.resolve(c).enhancer
+
+
+def batch(frames=2, n=2):
+    rng = np.random.default_rng(0)
+    return {
+        "video": jnp.asarray(rng.integers(0, 60, (n, frames, 32, 32, 3)), jnp.uint8),
+        "label": jnp.zeros(n, jnp.int32),
+        "mask": jnp.asarray([1.0] + [0.0] * (n - 1)),
+    }
+
+
+@pytest.mark.parametrize("words", ["demo", "demo,code", "demo,light", "demo,sci", ""])
+def test_a_step_lowers_the_loss_of_its_batch(words):
+    method = methods.make(stage(words), 1)
+    given = batch(frames=2 if "demo" in words else 1)
+    variables = jax.jit(method.init)(jax.random.key(0), given)
+
+    @jax.jit
+    def loss(params):
+        return method.loss({**variables, "params": params}, given, jax.random.key(0), 0.0)[0]
+
+    value, grads = jax.value_and_grad(loss)(variables["params"])
+    size = sum(jnp.square(g).sum() for g in jax.tree.leaves(grads))
+    assert np.isfinite(value) and size > 0
+    stepped = jax.tree.map(lambda p, g: p - 1e-3 * g / jnp.sqrt(size), variables["params"], grads)
+    assert loss(stepped) < value
+    bright, _ = jax.jit(method.predict)(variables, given)
+    assert bright.shape == given["video"].shape
+
+
+def test_zero_dce_s_value_is_eq_8_of_the_unmasked_clip():
+    method = methods.make(stage("demo,code"), 1)
+    given = batch()
+    variables = jax.jit(method.init)(jax.random.key(0), given)
+    value, _ = method.loss(variables, given, jax.random.key(0), 0.0)
+    bright, out = method.predict(variables, given)
+    expected = enhance_losses.zero_dce(
+        bright[0], base.to_float(given["video"][0]), out["curves"][0], form="code"
+    ).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_objective_and_enhancer_must_fit():
+    with pytest.raises(UserError, match="SCI has its own loss"):
+        methods.make(stage("demo", objective="sci"), 1)
+    with pytest.raises(UserError, match="objective='l1' is not one of zero_dce, dtcm, sci"):
+        methods.make(stage("demo", objective="l1"), 1)
+
+
+def test_from_a_folder_of_pictures_to_the_report(tmp_path, capsys):
+    raw = tmp_path / "raw"
+    (raw / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for n in range(12):
+        pixels = rng.integers(0, 50, (40 + n, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(raw / "sub" / f"{n}.png")
+    (raw / "broken.png").write_bytes(b"no picture")
+    convert.convert("images", tmp_path / "records", raw=raw, short_side=36)
+    records = Records(tmp_path / "records")
+    assert len(records) == 12 and set(records.meta["frames"]) == {1}
+    assert set(records.meta["height"]) == {36}
+    c = configs.load(CONFIG)
+    with c.unlocked():
+        c.data.dir, c.data.size = str(tmp_path / "records"), (32, 32)
+        c.enhancer.enhancer.width = 4
+        c.enhancer.batch_size, c.enhancer.steps, c.enhancer.eval_every = 8, 3, 0
+        c.report_clips = 2
+    found = experiment.run(c, str(tmp_path / "run"))
+    assert found["numbers"]["n"] == len(records.select("train", fold=1))
+    assert found["numbers"]["brightness after"] > 0
+    assert (tmp_path / "run" / "before_after.png").is_file()
+    assert "brightness after" in (tmp_path / "run" / "report.html").read_text()
+    again = experiment.run(c, str(tmp_path / "run"), "report")
+    assert again == found
+    assert "brightness after" in capsys.readouterr().out
+
+
+def test_a_folder_without_pictures(tmp_path):
+    with pytest.raises(UserError, match="expected pictures; found none"):
+        convert.convert("images", tmp_path / "out", raw=tmp_path)
