@@ -1,9 +1,10 @@
-"""LIFT-Net on the real clips of a course subset: accuracy by fold and seed, one table.
+"""A method on the real clips of a course subset: accuracy by fold and seed, one table.
 
-    python benchmarks/arid6.py --records=records/arid6 [--folds=1,2,3] [--seeds=0,1,2]
+    python benchmarks/arid6.py --records=records/arid6 [--config=configs/dtcm_arid.py:arid6] \
+        [--folds=1,2,3] [--seeds=0,1,2]
 
-Each run trains teacher and student of configs/lift_arid.py:arid6 with one fold's sessions left
-out, and is judged on them. About two minutes a run on two CPU cores.
+Each run trains the stages of the config (by default LIFT-Net's teacher and student) with one fold's
+sessions left out, and is judged on them. About two minutes a run on two CPU cores.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ def main() -> None:
     """Run every fold and seed, print top-1 of each and their mean and spread."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", required=True)
+    parser.add_argument("--config", default=f"{ROOT}/configs/lift_arid.py:arid6")
     parser.add_argument("--folds", default="1,2,3")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", help="kept between runs; by default a temporary folder")
     args = parser.parse_args()
     experiment.quiet()
     base = args.workdir or tempfile.mkdtemp()
-    found: dict[str, dict[int, list[float]]] = {"teacher": {}, "student": {}}
+    stages = configs.load(args.config).stages
+    found: dict[str, dict[int, list[float]]] = {stage: {} for stage in stages}
     clips = {}
     for fold in map(int, args.folds.split(",")):
         for seed in map(int, args.seeds.split(",")):
-            c = configs.load(f"{ROOT}/configs/lift_arid.py:arid6")
+            c = configs.load(args.config)
             c.data.dir, c.data.fold, c.seed = args.records, fold, seed
             folder = pathlib.Path(base, f"fold{fold}-seed{seed}")
             result = experiment.run(c, str(folder))
@@ -52,10 +55,10 @@ def main() -> None:
         f"{views}, arid_ee6222, sessions of the fold left out, {judged['checkpoint']} checkpoint;"
     )
     print("mean (min to max) over seeds")
-    print(f"{'fold':>6} {'clips':>6} {'teacher':>22} {'student':>22}")
+    print(f"{'fold':>6} {'clips':>6}" + "".join(f" {stage:>22}" for stage in stages))
     for fold in clips:
-        cells = [_spread(found[stage][fold]) for stage in found]
-        print(f"{fold:>6} {clips[fold]:>6} {cells[0]:>22} {cells[1]:>22}")
+        cells = "".join(f" {_spread(found[stage][fold]):>22}" for stage in stages)
+        print(f"{fold:>6} {clips[fold]:>6}{cells}")
     pooled = [
         [
             np.average([found[stage][f][s] for f in clips], weights=list(clips.values()))
@@ -63,9 +66,8 @@ def main() -> None:
         ]
         for stage in found
     ]
-    print(
-        f"{'pooled':>6} {sum(clips.values()):>6} {_spread(pooled[0]):>22} {_spread(pooled[1]):>22}"
-    )
+    cells = "".join(f" {_spread(values):>22}" for values in pooled)
+    print(f"{'pooled':>6} {sum(clips.values()):>6}{cells}")
 
 
 def _spread(values: list[float]) -> str:

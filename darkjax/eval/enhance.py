@@ -104,6 +104,23 @@ def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return picture
 
 
+def applied(apply: Callable[[Any, Any], Any], variables: Any, *, levels: bool = False) -> Enhancer:
+    """A network as a function of frames float32 [T, H, W, 3] in [0, 1], compiled for each shape.
+
+    Args:
+      apply: `(variables, frames) -> frames`.
+      variables: an argument of the program, not constants in it.
+      levels: `apply` takes 8 bits.
+    """
+    run = jax.jit(apply)
+
+    def enhance(frames: np.ndarray) -> np.ndarray:
+        given = np.rint(frames * 255).astype(np.uint8) if levels else frames
+        return np.asarray(run(variables, given))
+
+    return enhance
+
+
 def judge(enhance: Enhancer, records: Records, rows: np.ndarray) -> dict[str, float]:
     """Brightness before and after and inconsistency of whole clips: means over the clips.
 
@@ -145,14 +162,14 @@ def evaluate(
     """
     data = data.copy_and_resolve_references()
     data.views_clips = data.views_crops = 1
-    step = jax.jit(lambda variables, batch: method.predict(variables, batch)[0])
+    look = jax.jit(lambda variables, batch: method.predict(variables, batch)[0])
     variables = jax.device_get(variables)
     found: list[dict[str, float]] = []
     cells: list[list[np.ndarray]] = []
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
             before = batch["video"][0].astype(np.float32) / 255
-            after = np.asarray(step(variables, batch))[0]
+            after = np.asarray(look(variables, batch))[0]
             found.append(numbers(before, after))
             if len(cells) < pictures:
                 chosen = range(0, len(before), max(1, len(before) // 2))
@@ -161,18 +178,15 @@ def evaluate(
     return means | {"n": float(len(found))}, cells
 
 
-def difference_sheet(clips: Sequence[np.ndarray], gain: float = 6.0) -> np.ndarray:
-    """RGB differences of neighbouring frames as DTCM's Fig. 6 shows them: a row for each clip.
+def step(frame: np.ndarray, following: np.ndarray, gain: float = 6.0) -> list[np.ndarray]:
+    """Cells of a frame and of its RGB difference from the next, `gain` times (DTCM, Fig. 6)."""
+    return [cell(frame), cell(gain * np.abs(following - frame))]
 
-    Args:
-      clips: float [T, H, W, 3] in [0, 1], the same clip before and after several enhancers.
-      gain: what the absolute differences are multiplied by.
 
-    Returns:
-      uint8 picture: in each row three times a frame and its difference from the next.
-    """
+def difference_sheet(clips: Sequence[np.ndarray], pairs: int = 3) -> np.ndarray:
+    """A row for each clip float [T, H, W, 3] in [0, 1]: some frames, each with its `step`."""
     rows = []
     for clip in clips:
-        at = np.linspace(0, len(clip) - 2, min(3, len(clip) - 1)).astype(int)
-        rows.append([cell(x) for t in at for x in (clip[t], gain * np.abs(clip[t + 1] - clip[t]))])
+        at = np.linspace(0, len(clip) - 2, min(pairs, len(clip) - 1)).astype(int)
+        rows.append([x for t in at for x in step(clip[t], clip[t + 1])])
     return sheet(rows)

@@ -4,9 +4,11 @@
 
 `--input` is a file or a folder (with its subfolders), images and videos. Images come out as PNG,
 videos as mp4 (a constant frame rate, no sound), under their own names; `before_after.png` shows
-what changed, a row for each of the first 24 files. `--weights` is a published file or a folder of
-`darkjax.weights.convert`; for KinD also a folder with the .npz of its nets. `--float` also writes
-the unrounded result as float32 .npy (`[H, W, 3]`, videos `[T, H, W, 3]`).
+what changed, a row for each of the first 24 files, and `differences.png` for videos how frames
+differ from the next, six times enlarged, before and after in turn (DTCM, Fig. 6). `--weights` is a
+published file or a folder of `darkjax.weights.convert`; for KinD also a folder with the .npz of its
+nets. `--float` also writes the unrounded result as float32 .npy (`[H, W, 3]`, videos
+`[T, H, W, 3]`).
 
 A line for each file: mean brightness before -> after in [0, 1], and for videos the
 spatio-temporal inconsistency (DTCM Eq. 4; lower is steadier). Greyscale is made RGB, an alpha
@@ -33,7 +35,7 @@ from darkjax.errors import UserError
 from darkjax.eval import enhance as enhancement
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-SHEET = "before_after.png"
+SHEET, DIFFERENCES = "before_after.png", "differences.png"
 SHEET_ROWS = 24
 CHUNK = 2**22  # pixels that go through a method together, where frames are smaller than that
 
@@ -98,7 +100,7 @@ def plan(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> list
             raise UserError(f"--input={source}: expected one of {' '.join(known)}")
         files, names = [source], [pathlib.Path(source.name)]
     jobs: list[Job] = []
-    taken = {(output / SHEET).with_suffix("")}
+    taken = {(output / name).with_suffix("") for name in (SHEET, DIFFERENCES)}
     for file, name in zip(files, names, strict=True):
         suffix = ".mp4" if file.suffix.lower() in VIDEOS else ".png"
         target = output / name.with_suffix(suffix)
@@ -117,6 +119,7 @@ def run(
     """Do every job, write the sheet; how many failed."""
     failed = 0
     rows: list[list[np.ndarray]] = []
+    moving: list[list[np.ndarray]] = []
     progress = Progress(len(jobs), "files")
     for done, job in enumerate(jobs):
         progress.update(done, f", {job.name}")
@@ -128,7 +131,8 @@ def run(
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
             if job.source.suffix.lower() in VIDEOS:
-                words, cells = _video(job, enhance, k, floats, tick)
+                words, cells, steps = _video(job, enhance, k, floats, tick)
+                moving += steps if len(moving) < SHEET_ROWS else []
             else:
                 words, cells = _image(job, enhance, floats)
         except OSError as e:
@@ -144,6 +148,8 @@ def run(
             rows.append(cells)
     if rows:
         images.write_image(output / SHEET, enhancement.sheet(rows))
+    if moving:
+        images.write_image(output / DIFFERENCES, enhancement.sheet(moving))
     return failed
 
 
@@ -161,9 +167,10 @@ def _image(job: Job, enhance: enhancers.Enhancer, floats: bool) -> tuple[str, li
 
 def _video(
     job: Job, enhance: enhancers.Enhancer, k: int, floats: bool, tick: Callable[[int], None]
-) -> tuple[str, list[np.ndarray]]:
-    """One video, a few frames at a time."""
+) -> tuple[str, list[np.ndarray], list[list[np.ndarray]]]:
+    """One video, a few frames at a time: words, cells of the sheet, rows of the differences."""
     sums, kept, cells = enhancement.Sums(), [], enhancement.Spread()
+    steps, last = enhancement.Spread(), None
     with stream.Reader(job.source) as reader, stream.Writer(job.target) as writer:
         for clip in _clips(reader.frames(), k):
             before = clip.astype(np.float32) / np.float32(255)
@@ -172,6 +179,9 @@ def _video(
             sums.add(before, after)
             for pair in zip(before, after, strict=True):
                 cells.add(pair)
+                if last is not None:
+                    steps.add((last, pair))
+                last = pair
             if floats:
                 kept.append(after)
             tick(sums.frames)
@@ -189,7 +199,12 @@ def _video(
         words.append(f"inconsistency {inconsistency:.6f}")
     if writer.padded:
         words.append("last row or column repeated (mp4 has even sizes)")
-    return ", ".join(words), [enhancement.cell(x) for pair in cells.pairs() for x in pair]
+    rows = [
+        [x for one, two in steps.pairs() for x in enhancement.step(one[i], two[i])]
+        for i in (0, 1)
+        if steps.seen
+    ]
+    return ", ".join(words), [enhancement.cell(x) for pair in cells.pairs() for x in pair], rows
 
 
 def _clips(frames: Iterator[np.ndarray], k: int) -> Iterator[np.ndarray]:

@@ -143,6 +143,7 @@ class Matrix:
 
     def _joint_enhancer(self, seed: int) -> Callable[[np.ndarray], np.ndarray] | None:
         from darkjax import models
+        from darkjax.eval import enhance as enhancement
 
         trained = self._trained(JOINT, JOINT, seed, self.config.joint, self.records)
         if trained is None:
@@ -150,7 +151,9 @@ class Matrix:
         _, variables = trained
         model = models.build(self.config.joint.enhancer, None)
         part = {kind: value["enhancer"] for kind, value in variables.items()}
-        return _compiled(lambda part, frames: model.apply(part, frames, train=False)[0], part)
+        return enhancement.applied(
+            lambda part, frames: model.apply(part, frames, train=False)[0], part
+        )
 
     def _row(self, row: str, seed: int, data: Mapping[str, Any]) -> dict[str, float] | None:
         """Top-1 of a row's classifier in every column."""
@@ -266,25 +269,12 @@ def _only(config: Any, name: str, stage: Any = None) -> Any:
 
 def _applied(method: Any, variables: Any) -> Callable[[np.ndarray], np.ndarray]:
     """An enhancer that `methods.enhancer` trained."""
+    from darkjax.eval import enhance as enhancement
 
     def apply(variables: Any, frames: Any) -> Any:
         return method.predict(variables, {"video": frames[None]})[0][0]
 
-    return _compiled(apply, variables, levels=True)
-
-
-def _compiled(apply: Callable, variables: Any, levels: bool = False) -> Callable:
-    """Frames float32 [T, H, W, 3] to frames; `levels`: the function takes 8 bits."""
-    import jax
-    import jax.numpy as jnp
-
-    step = jax.jit(apply)
-
-    def enhance(frames: np.ndarray) -> np.ndarray:
-        given = jnp.asarray(np.rint(frames * 255), jnp.uint8) if levels else jnp.asarray(frames)
-        return np.asarray(step(variables, given))
-
-    return enhance
+    return enhancement.applied(apply, variables, levels=True)
 
 
 def table(found: Mapping[str, Any]) -> str:

@@ -85,7 +85,7 @@ def test_recognition_alone_reaches_the_enhancer_through_the_classifier():
 
 
 def test_a_frozen_enhancer_gets_no_gradient_and_keeps_its_statistics():
-    method = make("demo,frozen")
+    method = make("demo,two_stage")
     variables, value, aux, grads = trained(method)
     assert not any(k.startswith("enhancer/") for k in grads)
     kept = aux.batch_stats["enhancer"], variables["batch_stats"]["enhancer"]

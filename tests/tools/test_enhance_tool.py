@@ -138,6 +138,8 @@ def test_video(dce, tmp_path, capsys, k):
     assert line.startswith("v.avi: 24x20, 19 frames, mean brightness 0.0")
     sheet = np.asarray(Image.open(out / "before_after.png"))
     assert sheet.shape == (168, 6 * (192 + 4) + 4, 3)
+    differences = np.asarray(Image.open(out / "differences.png"))
+    assert differences.shape == (2 * (160 + 4) + 4, 6 * (192 + 4) + 4, 3)
 
 
 def test_odd_and_short_videos(dce, tmp_path, capsys):
