@@ -44,6 +44,7 @@ def data() -> ml_collections.ConfigDict:
     c.size = (224, 224)
     c.crop = "resized"  # "random", "resized", "centre"
     c.scale = (0.7, 1.0)  # share of the largest window, for "resized"
+    c.centre = ()  # (height, width) of the middle of the frame, all that is looked at
     c.flip = False  # mirrored on the device instead: augment.flip
     c.channels = 3
     c.views_clips = 1

@@ -15,6 +15,8 @@ Arguments after a colon, joined by commas:
   pretrained  the classifier starts from weights/resnext101
   recognition one stage with the recognition loss only (Table VI)
   two_stage   the enhancer alone first, without labels, then the classifier behind it (Table VI)
+  frames16    16 frames instead of 64
+  uav         UAVHuman-Fisheye: 155 classes, the middle 128x128 of each frame
   k1, k2, k4, k8, k16     frames that share curves (Table IX)
 """
 
@@ -25,7 +27,10 @@ import ml_collections
 from configs import common, zero_dce
 
 SHARED = {f"k{k}": k for k in (1, 2, 4, 8, 16)}
-VARIANTS = dict.fromkeys(("demo", "arid6", "pretrained", "recognition", "two_stage")) | SHARED
+VARIANTS = (
+    dict.fromkeys(("demo", "arid6", "pretrained", "recognition", "two_stage", "frames16", "uav"))
+    | SHARED
+)
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -41,6 +46,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             c.dtcm.enhancer.k = SHARED[word]
         elif word == "recognition":
             c.dtcm.objective = "recognition"
+        elif word == "frames16":
+            c.data.frames = 16
+        elif word == "uav":
+            c.data.centre, c.data.num_classes = (128, 128), 155
         elif word == "two_stage":
             two_stage(c)
         elif word == "pretrained":

@@ -32,6 +32,8 @@ class ViewConfig:
       crop: training windows: "random" or "centre" windows of `size`, or "resized" ones of
         random area and aspect.
       scale: smallest and largest share of the frame's area ("resized").
+      centre: (height, width) of the middle of every frame outside which nothing is looked at, in
+        training and evaluation (a fisheye's rim); () is the whole frame.
       flip: mirror half of the training views.
       views_clips, views_crops: evaluation views of a clip, in time and space.
     """
@@ -42,6 +44,7 @@ class ViewConfig:
     size: tuple[int, int] = (112, 112)
     crop: str = "random"
     scale: tuple[float, float] = (0.25, 1.0)
+    centre: tuple[int, ...] = ()
     flip: bool = True
     views_clips: int = 1
     views_crops: int = 1
@@ -62,6 +65,11 @@ class ViewConfig:
                 raise UserError(
                     f"expected {name} of at least 1; found {getattr(self, name)} in the config"
                 )
+        if len(self.centre) not in (0, 2) or min(self.centre, default=1) < 1:
+            raise UserError(f"expected centre (height, width) or (); found {self.centre}")
+        narrow = any(c < n for c, n in zip(self.centre, self.size, strict=False))
+        if narrow and self.crop != "resized":
+            raise UserError(f"expected centre {self.centre} to hold the size {self.size}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise UserError(f"expected size (height, width); found {self.size} in the config")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -79,10 +87,22 @@ class ViewConfig:
             if found[name] is None:
                 raise UserError(f"expected the field {name} in the data config; found none")
         given = {name: value for name, value in found.items() if value is not None}
-        for name in ("size", "scale"):
+        for name in ("size", "scale", "centre"):
             if name in given:
                 given[name] = tuple(given[name])
         return cls(**given)
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width of what is looked at in a frame."""
+        if not self.centre:
+            return height, width
+        return min(height, self.centre[0]), min(width, self.centre[1])
+
+    def placed(self, window: Window, height: int, width: int) -> Window:
+        """A window of what is looked at as a window of the frame."""
+        inner = self.seen(height, width)
+        y, x = window.y + (height - inner[0]) // 2, window.x + (width - inner[1]) // 2
+        return window._replace(y=y, x=x)
 
     def check(self, records: Records, rows: np.ndarray) -> None:
         """Whether every record can give such a view.
@@ -159,14 +179,15 @@ class TrainViews:
             frames = sampling.random_clip(count, cfg.frames, cfg.stride, rng)
         else:
             frames = sampling.random_segments(count, cfg.frames, rng)
+        inner = cfg.seen(height, width)
         if cfg.crop == "random":
-            window = sampling.random_crop(height, width, cfg.size, rng)
+            window = sampling.random_crop(*inner, cfg.size, rng)
         elif cfg.crop == "resized":
-            window = sampling.random_resized_crop(height, width, cfg.size, rng, cfg.scale)
+            window = sampling.random_resized_crop(*inner, cfg.size, rng, cfg.scale)
         else:
-            (window,) = sampling.spaced_crops(height, width, cfg.size, 1)
+            (window,) = sampling.spaced_crops(*inner, cfg.size, 1)
         flip = cfg.flip and bool(rng.random() < 0.5)
-        return View(record, frames, window._replace(flip=flip))
+        return View(record, frames, cfg.placed(window, height, width)._replace(flip=flip))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,12 +212,12 @@ class EvalViews:
             clips = sampling.spaced_clips(count, cfg.frames, cfg.stride, cfg.views_clips)
         else:
             clips = sampling.spaced_segments(count, cfg.frames, cfg.views_clips)
-        size = cfg.size
+        size, inner = cfg.size, cfg.seen(height, width)
         if cfg.crop == "resized":
-            size = sampling.largest_window(height, width, cfg.size)
+            size = sampling.largest_window(*inner, cfg.size)
         clip, crop = divmod(view, cfg.views_crops)
-        window = sampling.spaced_crops(height, width, size, cfg.views_crops)[crop]
-        return View(record, clips[clip], window, view)
+        window = sampling.spaced_crops(*inner, size, cfg.views_crops)[crop]
+        return View(record, clips[clip], cfg.placed(window, height, width), view)
 
     def part(self, numbers: range) -> list[View]:
         """Several views; numbers past the end are padding."""

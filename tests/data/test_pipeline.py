@@ -13,6 +13,7 @@ from darkjax.data.convert import convert
 from darkjax.data.pipeline import eval_batches, steps_per_epoch, train_batches
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
+from darkjax.data.views import ViewConfig
 from darkjax.errors import UserError
 
 DATASET = Noise(train=22, test=5)
@@ -213,6 +214,31 @@ def test_evaluation_sees_every_view_once(records, clips, crops):
         np.testing.assert_array_equal(merged["video"][5], centre[1:5, 2:8, 4:12])
     if crops == 10:
         np.testing.assert_array_equal(merged["video"][5], merged["video"][0][:, :, ::-1])
+
+
+@pytest.mark.parametrize("crop", ["random", "centre", "resized"])
+def test_the_centre_alone_is_looked_at(tmp_path, crop):
+    """Frames that are black but for the middle: no view shows anything else."""
+
+    class Rim(Noise):
+        def load(self, clip, root, **options):
+            video = super().load(clip, root, **options)
+            frames = np.zeros_like(video.frames)
+            frames[:, 1:9, 2:10] = 200
+            return video._replace(frames=frames)
+
+    convert(Rim(train=8, test=2), tmp_path)
+    cfg = _cfg(centre=(8, 8), size=(6, 6), crop=crop)
+    with Records(tmp_path) as opened:
+        with train_batches(
+            opened, opened.select("train"), cfg=cfg, seed=0, batch_size=4
+        ) as batches:
+            assert (next(batches)["video"] == 200).all()
+        with eval_batches(opened, opened.select("test"), cfg=cfg, batch_size=2) as batches:
+            assert (next(batches)["video"] == 200).all()
+    if crop != "resized":
+        with pytest.raises(UserError, match=r"centre \(5, 8\) to hold the size \(6, 6\)"):
+            ViewConfig.of(_cfg(centre=(5, 8), size=(6, 6), crop=crop))
 
 
 def test_evaluation_on_processes(records):
