@@ -31,6 +31,7 @@ from darkjax import config as configs
 from darkjax.errors import UserError
 
 RAW, JOINT = "raw", "joint"
+PARTS = ("rows", "seeds", "classifier", "joint", "enhancers")  # what such a config has
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment.quiet()
         experiment.use_compilation_cache()
         config = configs.load(args.config)
+        missing = [part for part in PARTS if part not in config]
+        if missing:
+            raise UserError(
+                f"--config={args.config} has no {', '.join(missing)}: start from "
+                "configs/enhance_matrix.py"
+            )
         with config.unlocked():
             config.rows = tuple(args.rows.split(",")) if args.rows else tuple(config.rows)
             config.seeds = args.seeds or config.seeds

@@ -93,3 +93,9 @@ def test_bad_requests_are_named(records, tmp_path):
         enhance_matrix.Matrix(config(records, ("raw", "gamma")), tmp_path, {})
     with pytest.raises(UserError, match=r"--sci=nowhere\.pt: no such file"):
         enhance_matrix.Matrix(config(records), tmp_path, {"sci": "nowhere.pt"})
+
+
+def test_a_config_without_rows_is_refused(capsys):
+    assert enhance_matrix.main([f"--config={tiny_run.ROOT}/configs/dtcm_arid.py:demo"]) == 2
+    said = capsys.readouterr().err
+    assert "has no rows, seeds, classifier, joint, enhancers: start from" in said
