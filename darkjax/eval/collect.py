@@ -42,35 +42,28 @@ def write(
         report.StageLog(name, writers.history(os.path.join(workdir, name)))
         for name in config.stages
     ]
-    title = f"{config.stages[-1]} of {os.path.basename(os.path.normpath(workdir))}"
     facts = report.run_facts() | ({"Command": command} if command else {})
-    if "classes" not in found:  # an enhancer: its numbers are facts, its pictures a file beside
-        facts |= {found["name"]: ", ".join(f"{k} {v:.6g}" for k, v in found["numbers"].items())}
-        report.write_report(
-            path,
-            title=title,
-            config=config.to_dict(),
-            stages=stages,
-            results=None,
-            clips=[],
-            facts=facts | {"Pictures": "before_after.png"},
+    results, clips = None, []
+    if "classes" in found:
+        results = report.Results(
+            classes=found["classes"],
+            confusion=np.asarray(found["confusion"]),
+            numbers={k: v for k, v in found["numbers"].items() if k not in ("n", "nll")},
+            views=found["name"],
+            terciles=[(r["name"], r["n"], r["accuracy"]) for r in found["brightness"]],
         )
-        return path
-    results = report.Results(
-        classes=found["classes"],
-        confusion=np.asarray(found["confusion"]),
-        numbers={k: v for k, v in found["numbers"].items() if k not in ("n", "nll")},
-        views=found["name"],
-        terciles=[(r["name"], r["n"], r["accuracy"]) for r in found["brightness"]],
-    )
-    chosen = rows[np.linspace(0, len(rows) - 1, min(config.report_clips, len(rows))).astype(int)]
+        chosen = np.linspace(0, len(rows) - 1, min(config.report_clips, len(rows))).astype(int)
+        clips = pictures(config, workdir, records, rows[chosen])
+    else:  # an enhancer: its numbers are facts, its pictures a file beside
+        facts |= {found["name"]: ", ".join(f"{k} {v:.6g}" for k, v in found["numbers"].items())}
+        facts |= {"Pictures": "before_after.png"}
     report.write_report(
         path,
-        title=title,
+        title=f"{config.stages[-1]} of {os.path.basename(os.path.normpath(workdir))}",
         config=config.to_dict(),
         stages=stages,
         results=results,
-        clips=pictures(config, workdir, records, chosen),
+        clips=clips,
         facts=facts,
     )
     return path

@@ -8,9 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from darkjax import enhance_losses
 from darkjax.data import pipeline
 from darkjax.data.records import Records
+from darkjax.data.resize import resize_clip
 from darkjax.enhancers import Enhancer, to_uint8
+from darkjax.eval.pictures import spread
 from darkjax.methods import Method
 
 CELL = 160  # pixels, height of a picture of the sheet
@@ -27,8 +30,6 @@ class Sums:
     def add(self, before: np.ndarray, after: np.ndarray) -> None:
         """The next frames [T, H, W, 3] and what became of them."""
         self.frames += len(before)
-        from darkjax import enhance_losses
-
         self.before += float(before.mean((1, 2, 3)).sum())
         self.after += float(after.mean((1, 2, 3)).sum())
         if min(before.shape[1:3]) < 4:  # less than one region of Eq. 1
@@ -53,8 +54,6 @@ class Sums:
 
 
 def _value(loss: Callable, before: np.ndarray, after: np.ndarray) -> float:
-    import jax
-
     return float(np.mean(jax.jit(loss)(after[None], before[None])))
 
 
@@ -77,15 +76,11 @@ class Spread:
 
     def pairs(self) -> list[Any]:
         """At most `WANTED`, from the first to about the last."""
-        from darkjax.eval.pictures import spread
-
         return [self.kept[i] for i in spread(len(self.kept), self.WANTED)]
 
 
 def cell(pixels: np.ndarray) -> np.ndarray:
     """A small uint8 picture for the sheet."""
-    from darkjax.data.resize import resize_clip
-
     height, width = pixels.shape[:2]
     size = CELL, max(1, round(width * CELL / height))
     return resize_clip(to_uint8(pixels)[None], size)[0]
