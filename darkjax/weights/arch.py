@@ -35,7 +35,8 @@ class Arch:
     `model` is a config of `darkjax.models.build` (`name` and fields); `infer` reads fields
     (`num_classes`, segment or frame counts) from a state dict whose prefixes are stripped;
     `input` is `(T, H, W)` of one clip; `files` are the published names it accepts; `views` is
-    the number of clips the model takes (2: dark and gamma-corrected).
+    the number of clips the model takes (2: dark and gamma-corrected); `resize` is given (path,
+    array, `(T, H, W)`, model's fields) where another frame size than the file's was asked for.
     """
 
     paper: str
@@ -47,6 +48,7 @@ class Arch:
     files: tuple[str, ...] = ()
     licence: str = "see the publisher"
     views: int = 1
+    resize: Callable[[str, Any, tuple[int, int, int], Mapping[str, Any]], Any] | None = None
 
 
 def classes_of(*keys: str) -> Callable[[StateDict], dict[str, Any]]:

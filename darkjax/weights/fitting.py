@@ -99,6 +99,8 @@ def fitted(
         return _shapes(config, classes, clip, channels, arch.views)
 
     clip = input or _clip(arch, config)
+    if input is not None and arch.resize is not None:
+        found = {path: arch.resize(path, v, clip, config) for path, v in found.items()}
     usual = len(arch.preprocess.mean)
     shapes = shapes_of(clip, usual)
     if inflate is not None:
@@ -179,7 +181,7 @@ def _check(name: str, fit: names.Fit, file: str, wanted: int) -> None:
 
 def _published(file: str) -> str:
     """The architectures that a file of this name is published for."""
-    known = [arch for arch in zoo.NAMES if file in zoo.get(arch).files]
+    known = [a for a in (*zoo.NAMES, *zoo.ENHANCERS) if file in zoo.get(a).files]
     return f" ({file} is published for {' and '.join(known)})" if known else ""
 
 

@@ -139,6 +139,15 @@ def resize_position(position: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return np.concatenate([position[:, :1], np.asarray(cells).reshape(1, -1, width)], axis=1)
 
 
+def _resized(
+    path: str, value: np.ndarray, clip: tuple[int, int, int], config: Mapping[str, Any]
+) -> np.ndarray:
+    """The position embeddings for frames of another size."""
+    if path != "position":
+        return value
+    return resize_position(value, (clip[1] // config["patch"], clip[2] // config["patch"]))
+
+
 def _arch(mean: float, std: float, files: tuple[str, ...], licence: str) -> Arch:
     return Arch(
         paper="Dosovitskiy et al. 2021, arXiv 2010.11929",
@@ -149,6 +158,7 @@ def _arch(mean: float, std: float, files: tuple[str, ...], licence: str) -> Arch
         input=(1, 224, 224),
         files=files,
         licence=licence,
+        resize=_resized,
     )
 
 

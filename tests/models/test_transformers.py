@@ -10,6 +10,7 @@ import pytest
 from darkjax.models import layers
 from darkjax.models.timesformer import TimeSformer
 from darkjax.models.vit import ViT
+from darkjax.weights import fitting
 from darkjax.weights import timesformer as timesformer_weights
 from darkjax.weights import vit as vit_weights
 
@@ -167,6 +168,16 @@ def test_resized_positions():
     np.testing.assert_allclose(found[4:12, 3], np.arange(4, 12) / 2 - 0.25, atol=1e-5)
     with pytest.raises(ValueError, match="square grid"):
         vit_weights.resize_position(np.zeros((1, 8, 2), np.float32), (2, 2))
+
+
+def test_other_frame_sizes_resize_the_positions():
+    """`--input=1,16,8`: 4 x 2 patches of 4 pixels where the file has 2 x 2."""
+    state = state_dict()
+    found = fitting.fitted("vit_b16", VIT, state, input=(1, 16, 8), say=lambda line: None)
+    assert found.params["position"].shape == (1, 1 + 8, WIDTH)
+    expected = vit_weights.resize_position(state["pos_embed"].astype(np.float32), (4, 2))
+    np.testing.assert_array_equal(found.params["position"], expected)
+    assert found.preprocess.size == 8
 
 
 # TimeSformer
