@@ -53,7 +53,9 @@ def one(args: argparse.Namespace, weight: float, seed: int) -> dict[str, float]:
     config.seed, config.dtcm.w_stc, config.dtcm.epochs = seed, weight, args.epochs
     config.data.dir = args.data or os.path.join(args.workdir, "records")
     folder = os.path.join(args.workdir, f"w{weight:g}-{seed}")
-    top1 = experiment.run(config, folder)["numbers"]["top-1"]
+    result = experiment.run(config, folder)
+    if not result:
+        raise SystemExit(f"stopped early in {folder}: the same command goes on from there")
     config = configs.resolve(config)
     records = experiment.open_records(config, folder)
     _, variables = experiment.restored(config, "dtcm", folder, records)
@@ -61,7 +63,7 @@ def one(args: argparse.Namespace, weight: float, seed: int) -> dict[str, float]:
     part = {kind: value["enhancer"] for kind, value in variables.items()}
     enhance = enhancement.applied(lambda v, x: model.apply(v, x, train=False)[0], part)
     return enhancement.judge(enhance, records, split.rows(records, config.data)[1]) | {
-        "top-1": top1
+        "top-1": result["numbers"]["top-1"]
     }
 
 
