@@ -14,8 +14,9 @@ Deviations:
   `bn` chooses, the default is the table's. Which convolutions have a bias, and that Fig. 3's
   down-sampling units have stride 1, follows from the two counts.
 - Where the light units have ReLU is not printed: as in ShuffleNetV2, after the pointwise ones.
-- The light net's first weights are not printed: He's, and small ones (0.02, as all of Zero-DCE's)
-  in the last layer, so that training begins near the identity.
+- The light net's first weights are not printed: He's, and 0.0005 in the last layer, so that
+  training begins near the identity. (With Zero-DCE's 0.02, behind He's features, curves begin rough,
+  and a large step saturates them: smooth, and of no use.)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from darkjax.models.image import Conv2D, as_clips, like
 from darkjax.ops import curves as ops
 
 SMALL = nn.initializers.normal(0.02)
+NEAR_ZERO = nn.initializers.normal(0.0005)
 
 
 class ZeroDCE(nn.Module):
@@ -47,6 +49,7 @@ class ZeroDCE(nn.Module):
     k: int = 1
     remat: bool = False
     dtype: Any = jnp.float32
+    last_init: Any = SMALL
 
     def __call__(
         self, frames: Float[Array, "*B H W C"], *, train: bool
@@ -94,7 +97,7 @@ class ZeroDCE(nn.Module):
         x4 = layer(4, x3)
         x5 = layer(5, jnp.concatenate([x3, x4], axis=-1))
         x6 = layer(6, jnp.concatenate([x2, x5], axis=-1))
-        last = conv(self.iterations * frames.shape[-1], init=SMALL, name="conv7")
+        last = conv(self.iterations * frames.shape[-1], init=self.last_init, name="conv7")
         x7 = last(jnp.concatenate([x1, x6], axis=-1))
         return like(jnp.tanh(x7.astype(jnp.float32)), frames)
 
@@ -106,6 +109,7 @@ class ZeroDCELight(ZeroDCE):
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
     bn_group: int = 0
+    last_init: Any = NEAR_ZERO
 
     @nn.compact
     def curves(self, frames: Float[Array, "*B H W C"], *, train: bool) -> Float[Array, "*B H W nC"]:
