@@ -15,7 +15,7 @@ Deviations:
   down-sampling units have stride 1, follows from the two counts.
 - Where the light units have ReLU is not printed: as in ShuffleNetV2, after the pointwise ones.
 - The light net's first weights are not printed: He's, and 0.0005 in the last layer, so that
-  training begins near the identity. (With Zero-DCE's 0.02, behind He's features, curves begin rough,
+  training begins near the identity. (With Zero-DCE's 0.02 behind He's features curves begin rough,
   and a large step saturates them: smooth, and of no use.)
 """
 
