@@ -194,7 +194,8 @@ _PANELS = (
 
 def _stage(stage: StageLog) -> str:
     """A stage's heading, a sentence on where it ended, and its charts."""
-    names = list(dict.fromkeys(name for row in stage.history for name in row if name != "step"))
+    names = list(dict.fromkeys(name for row in stage.history for name in row))
+    names = [name for name in names if name not in ("step", "time")]
     series = {name: _series(stage.history, name) for name in names}
     drawn = []
     for title, belongs, share in _PANELS:
