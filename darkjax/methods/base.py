@@ -58,7 +58,9 @@ def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, 
     if not len(mean):
         axes = tuple(range(video.ndim - 4, video.ndim))
         centred = video - video.mean(axes, keepdims=True)
-        return centred / (jnp.sqrt(jnp.square(centred).mean(axes, keepdims=True)) + 1e-3)
+        variance = jnp.square(centred).mean(axes, keepdims=True)
+        # The floor is for black clips: the root's slope at 0 is infinite, infinite times 0 is NaN.
+        return centred / (jnp.sqrt(jnp.maximum(variance, 1e-12)) + 1e-3)
     return (video - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 

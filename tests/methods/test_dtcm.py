@@ -119,3 +119,17 @@ def test_the_paper_size_is_table_ix():
 def test_an_unknown_objective_names_the_known():
     with pytest.raises(UserError, match="objective='all' is not one of total, recognition"):
         make(objective="all")
+
+
+def test_a_black_clip_has_finite_gradients():
+    """`mean=()` divides by a deviation, whose slope at 0 is infinite."""
+    method = make()
+    black = {**batch(), "video": jnp.zeros_like(batch()["video"])}
+    variables = jax.jit(method.init)(jax.random.key(0), black)
+
+    def loss(params):
+        return method.loss({**variables, "params": params}, black, jax.random.key(1), 0.0)[0]
+
+    value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
