@@ -10,7 +10,7 @@ batch 8 [Guo et al. 2020, Section 4]; its code: 200 epochs, weight decay 1e-4, g
 
 Arguments after a colon, joined by commas:
   video     clips of 8 frames of any records; judged on the official test split
-  demo      rendered dark clips, 3 minutes on 2 CPU cores
+  demo      rendered dark clips, some minutes on 2 CPU cores
   light     DTCM's light net with DTCM's losses: the first of its two stages (Table VI)
   sci       SCI with its own loss
   code      the losses as Zero-DCE's code has them; the default is the paper's
