@@ -219,6 +219,7 @@ def test_a_small_one_trains(family):
     for a, b in zip(rounded, exact, strict=True):
         assert rms(a - b) <= BFLOAT16 * rms(b)
     scale = np.abs(judged).max()
+    assert np.abs(rounded[0] - judged).max() <= LARGEST * scale
     jax.tree.map(np.testing.assert_array_equal, kept, stats)
     if stats:
         changed = [
@@ -250,9 +251,11 @@ def filled(shapes):
 
 # How far bfloat16 compute may be from float32 in the logits and in `pre_logits`, root mean square
 # over root mean square. Measured: 0.003 to 0.013, MobileNet V2 0.03; a ResNeXt's logits 0.03 too,
-# because three logits of random signs cancel most of what they sum. Rounding the weights alone
-# makes nine tenths of it.
+# because three logits of random signs cancel most of what they sum.
 BFLOAT16 = 0.04
+# And the largest share of the largest logit. The ResNeXt (slow) misses it in the native form, 0.0523;
+# its features are 0.0095 away, nine tenths of it by rounding the weights.
+LARGEST = 0.05
 
 
 def rms(x):
