@@ -253,8 +253,8 @@ def filled(shapes):
 # over root mean square. Measured: 0.003 to 0.013, MobileNet V2 0.03; a ResNeXt's logits 0.03 too,
 # because three logits of random signs cancel most of what they sum.
 BFLOAT16 = 0.04
-# And the largest share of the largest logit. The ResNeXt (slow) misses it in the native form, 0.0523;
-# its features are 0.0095 away, nine tenths of it by rounding the weights.
+# And the largest share of the largest logit. The ResNeXt (slow) misses it in the native form with
+# 0.0523; its features are 0.0095 away, nine tenths of it by rounding the weights.
 LARGEST = 0.05
 
 
