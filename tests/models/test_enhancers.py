@@ -132,6 +132,29 @@ def test_groups_share_curves(t, k):
             np.testing.assert_allclose(mine[:, i], theirs, rtol=1e-6)
 
 
+def test_gradients_of_curves():
+    """Those of the formula written out; what is not a number is still seen in them."""
+    x = frames(2, 7, 3, 4, 3)
+    r = 2 * frames(2, 3, 3, 4, 6, seed=5) - 1
+    weights = frames(2, 7, 3, 4, 3, seed=6)
+
+    def plain(x, r):
+        r = jnp.repeat(r, 3, axis=1)[:, :7]
+        for i in (0, 3):
+            x = x + r[..., i : i + 3] * (x**2 - x)
+        return x
+
+    def gradients(enhance, weights):
+        return jax.jit(jax.grad(lambda *a: (enhance(*a) * weights).sum(), (0, 1)))(x, r)
+
+    def shared(x, r):
+        return curves.shared_steps(x, r, 3)[-1]
+
+    for mine, theirs in zip(gradients(shared, weights), gradients(plain, weights), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert all(np.isnan(g).any() for g in gradients(shared, weights * np.nan))
+
+
 @pytest.mark.parametrize("net", [dce.ZeroDCE, dce.ZeroDCELight])
 def test_k(net):
     """k = 1 is frame by frame; above, curves are those of the middle frames."""
