@@ -184,8 +184,9 @@ def test_a_small_one_trains(family):
     the running statistics and changes nothing, training uses the batch's and updates them.
     """
     config, clip = TINY[family]
-    model = models.build({**config, "dropout": 0.0} if has(config, "dropout") else config, 3)
-    half = models.build({**config, "dtype": jnp.bfloat16}, 3)
+    classes, in_mean, in_largest = BFLOAT16.get(family, (64, 0.02, 0.02))
+    model = models.build({**config, "dropout": 0.0} if has(config, "dropout") else config, classes)
+    half = models.build({**config, "dtype": jnp.bfloat16}, classes)
     views = 2 if family == "darklight" else 1
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, *clip, 3)), jnp.float32)
     x = [x * (1 + i) for i in range(views)]
@@ -193,7 +194,7 @@ def test_a_small_one_trains(family):
         jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x, train=False), *x)
     )
     stats = variables.get("batch_stats", {})
-    weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, 3)), jnp.float32)
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, classes)), jnp.float32)
 
     def loss(params, model, train):
         (logits, out), new = model.apply(
@@ -217,9 +218,9 @@ def test_a_small_one_trains(family):
             assert np.abs(grad).max() > 0, path
     assert rounded[0].dtype == jnp.float32
     for a, b in zip(rounded, exact, strict=True):
-        assert rms(a - b) <= BFLOAT16 * rms(b)
+        assert rms(a - b) <= in_mean * rms(b)
     scale = np.abs(judged).max()
-    assert np.abs(rounded[0] - judged).max() <= LARGEST * scale
+    assert np.abs(rounded[0] - judged).max() <= in_largest * scale
     jax.tree.map(np.testing.assert_array_equal, kept, stats)
     if stats:
         changed = [
@@ -249,13 +250,13 @@ def filled(shapes):
     return jax.tree_util.tree_map_with_path(leaf, dict(shapes))
 
 
-# How far bfloat16 compute may be from float32 in the logits and in `pre_logits`, root mean square
-# over root mean square. Measured: 0.003 to 0.013, MobileNet V2 0.03; a ResNeXt's logits 0.03 too,
-# because three logits of random signs cancel most of what they sum.
-BFLOAT16 = 0.04
-# And the largest share of the largest logit. The ResNeXt (slow) misses it in the native form with
-# 0.0523; its features are 0.0095 away, nine tenths of it by rounding the weights.
-LARGEST = 0.05
+# How far bfloat16 compute may be from float32: number of classes; of logits and `pre_logits`, root
+# mean square over root mean square; of logits, the largest difference over the largest logit.
+# Measured elsewhere: 0.002 to 0.015 with 64 classes. With 3 it is chance whether their logits, sums
+# of terms of random signs, are large: of 8 draws of a ResNeXt's weights the last of the three was
+# 0.0094 to 0.0523 with 3 classes, 0.0082 to 0.0147 with 64. MobileNet V2 is twice as far or more
+# when its kernels alone are rounded: this draw of its weights 0.03, others 0.02 to 0.09.
+BFLOAT16 = {"mobilenet_v2": (3, 0.04, 0.05)}
 
 
 def rms(x):
