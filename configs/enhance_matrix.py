@@ -28,7 +28,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     del c.dtcm
     c.joint.epochs, c.joint.save_every = 20, 0
     c.classifier = classifier(c.joint)
-    c.enhancers = ml_collections.ConfigDict()
+    c.enhancers = ml_collections.ConfigDict({"joint": c.enhancer})
+    del c.enhancer
     for name, arg in (("zero_dce", "demo"), ("sci", "demo,sci")):
         c.enhancers[name] = zero_dce.get_config(arg).enhancer
     c.rows, c.seeds = ROWS, 2

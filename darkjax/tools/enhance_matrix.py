@@ -263,10 +263,12 @@ class Matrix:
 
 
 def _only(config: Any, name: str, stage: Any = None) -> Any:
-    """The config with one stage."""
+    """The config with one stage, or two where an enhancer begins the joint training."""
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.stages = (name,)
+        if name == JOINT and JOINT in config.enhancers:
+            config.stages, config.enhancer = ("enhancer", JOINT), config.enhancers[JOINT]
         if stage is not None:
             config[name] = stage
         for other in ("rows", "seeds", "enhancers"):
