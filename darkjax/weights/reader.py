@@ -24,8 +24,8 @@ from typing import IO, Any
 import numpy as np
 
 from darkjax.errors import UserError
-from darkjax.weights import pickles, torchfile
-from darkjax.weights.pickles import Array, Malformed, Tensor
+from darkjax.weights import pickles, standins, torchfile
+from darkjax.weights.standins import Array, Malformed, Tensor
 
 CONTAINERS = (
     "state_dict",
@@ -203,10 +203,10 @@ def _safetensors(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
         code = SAFETENSORS[kind]
         if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
             raise Malformed(f"{name} has no plain shape")
-        if end - begin != math.prod(shape) * pickles.ITEM_BYTES[code] or start + end > size:
+        if end - begin != math.prod(shape) * standins.ITEM_BYTES[code] or start + end > size:
             raise Malformed(f"{name} {shape} ends at byte {start + end:,}, the file at {size:,}")
         file.seek(start + begin)
-        found[name] = pickles.decode(file.read(end - begin), code).reshape(shape)
+        found[name] = standins.decode(file.read(end - begin), code).reshape(shape)
     return _filled(found, pathlib.Path(file.name), "")
 
 

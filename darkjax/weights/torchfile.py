@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from darkjax.weights import pickles
-from darkjax.weights.pickles import ITEM_BYTES, Malformed, Storage
+from darkjax.weights.standins import ITEM_BYTES, Malformed, Storage
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
