@@ -1,9 +1,9 @@
 """Losses of low-light enhancement without references: free functions, one value per example.
 
-`darkjax/losses.py` holds what any classifier is trained with; these know pictures. They are no
-part of `models` or `methods`, as networks (Zero-DCE, SCI), DTCM and the evaluation (Eq. 4 as a
-metric) all use them. float32 inside, no reduction over examples: an example is a frame, unless
-`T` is in the shape. Pictures are RGB in [0, 1].
+`darkjax/losses.py` holds what any classifier is trained with; these know pictures. SCI's are in
+`sci_losses.py`. They are no part of `models` or `methods`, as networks (Zero-DCE), DTCM and the
+evaluation (Eq. 4 as a metric) all use them. float32 inside, no reduction over examples: an example
+is a frame, unless `T` is in the shape. Pictures are RGB in [0, 1].
 
 Deviations:
 - Zero-DCE's paper and its released code differ in every loss; `form` chooses ("paper", the
@@ -18,7 +18,6 @@ Deviations:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
@@ -73,7 +72,7 @@ def spatial_consistency_map(
 ) -> Float32[Array, "*B h w"]:
     """`spatial_consistency` before the mean: one value per region."""
     _check_form(form)
-    _check_same("spatial_consistency", original.shape, enhanced.shape)
+    check_same("spatial_consistency", original.shape, enhanced.shape)
     if neighbours not in (4, 8):
         raise UserError(f"spatial_consistency: expected 4 or 8 neighbours, found {neighbours}")
     new, old = (_regions(x, region) for x in (enhanced, original))
@@ -85,7 +84,7 @@ def spatial_consistency_map(
             # Only neighbours that are there: i + di and j + dj inside the picture.
             rows = (jnp.arange(height) + di >= 0) & (jnp.arange(height) + di < height)
             columns = (jnp.arange(width) + dj >= 0) & (jnp.arange(width) + dj < width)
-            error = (_abs(change_new) - _abs(change_old)) ** 2
+            error = (absolute(change_new) - absolute(change_old)) ** 2
             total += jnp.where(rows[:, None] & columns, error, 0.0)
         else:
             total += (change_old - change_new) ** 2
@@ -107,7 +106,7 @@ def temporal_consistency(
     References:
       DTCM, Eq. 3.
     """
-    _check_same("temporal_consistency", original.shape, enhanced.shape)
+    check_same("temporal_consistency", original.shape, enhanced.shape)
     if enhanced.shape[-4] < 2:
         return jnp.zeros(enhanced.shape[:-4], jnp.float32)
     moved, still = (rgb_difference(x) for x in (enhanced, original))
@@ -118,7 +117,7 @@ def temporal_consistency(
 def rgb_difference(video: Float[Array, "*B T H W C"]) -> Float32[Array, "*B t H W C"]:
     """`|frame t+1 - frame t|`, t = T - 1 of them."""
     video = video.astype(jnp.float32)
-    return _abs(video[..., 1:, :, :, :] - video[..., :-1, :, :, :])
+    return absolute(video[..., 1:, :, :, :] - video[..., :-1, :, :, :])
 
 
 def spatio_temporal_consistency(
@@ -157,7 +156,7 @@ def exposure(
     """
     _check_form(form)
     off = _regions(enhanced, region) - level
-    return jnp.mean(_abs(off) if form == "paper" else off**2, axis=(-2, -1))
+    return jnp.mean(absolute(off) if form == "paper" else off**2, axis=(-2, -1))
 
 
 def colour_constancy(
@@ -213,7 +212,7 @@ def illumination_smoothness(
         vertical = jnp.sum(jnp.mean(down**2, axis=(-3, -2)), axis=-1)
         horizontal = jnp.sum(jnp.mean(right**2, axis=(-3, -2)), axis=-1)
         return 2 * (vertical + horizontal)
-    steepness = _abs(right[..., :-1, :, :]) + _abs(down[..., :, :-1, :])
+    steepness = absolute(right[..., :-1, :, :]) + absolute(down[..., :, :-1, :])
     factor = min(3, maps) if sum_channels else 1
     return factor * jnp.mean(steepness**2, axis=(-3, -2, -1))
 
@@ -264,101 +263,6 @@ def zero_dce(
     )
 
 
-def sci(
-    stages: Sequence[tuple[Float[Array, "*B H W C"], Float[Array, "*B H W C"]]],
-    *,
-    mixed_pixels: bool = False,
-) -> Float32[Array, "*B"]:
-    """SCI's total loss: fidelity (times 1.5) and smoothness, summed over the stages.
-
-    Args:
-      stages: (the stage's input, its illumination), of each stage.
-      mixed_pixels: of `sci_smoothness`; True is what the released code computes.
-
-    References:
-      Ma et al., SCI, CVPR 2022, Eq. 5 to 7; loss.py, LossFunction.
-    """
-    terms = [
-        1.5 * sci_fidelity(light, image) + sci_smoothness(light, image, mixed_pixels=mixed_pixels)
-        for image, light in stages
-    ]
-    return sum(terms[1:], terms[0])
-
-
-def sci_fidelity(
-    illumination: Float[Array, "*B H W C"], image: Float[Array, "*B H W C"]
-) -> Float32[Array, "*B"]:
-    """Mean squared difference of a stage's illumination from its input (SCI, Eq. 6)."""
-    _check_same("sci_fidelity", image.shape, illumination.shape)
-    difference = illumination.astype(jnp.float32) - image.astype(jnp.float32)
-    return jnp.mean(difference**2, axis=(-3, -2, -1))
-
-
-def sci_smoothness(
-    illumination: Float[Array, "*B H W C"],
-    image: Float[Array, "*B H W C"],
-    *,
-    sigma: float = 10.0,
-    mixed_pixels: bool = False,
-) -> Float32[Array, "*B"]:
-    """L1 differences of the illumination in a 5 x 5 window, less across edges of the image.
-
-    `sum over the 24 offsets of mean_i w_ij |L_i - L_j|_1` with `w_ij = exp(-|I_i - I_j|^2 /
-    (2 sigma^2))` and I in YCbCr.
-
-    Args:
-      illumination, image: 3 channels, at least 3 x 3 pixels.
-      sigma: of the weights. The released 10 is for 8-bit values; on [0, 1] all weights are 1.
-      mixed_pixels: the released code reads channels-first memory in threes, so that its
-        "colours" are three neighbouring pixels of one channel; True does the same.
-
-    References:
-      SCI, Eq. 7; loss.py, SmoothLoss.
-    """
-    _check_same("sci_smoothness", image.shape, illumination.shape)
-    height, width, channels = image.shape[-3:]
-    if channels != 3 or min(height, width) < 3:
-        raise UserError(
-            f"sci_smoothness: expected 3 channels and at least 3 x 3 pixels; found {image.shape}"
-        )
-    light = illumination.astype(jnp.float32)
-    colour = _ycbcr(image.astype(jnp.float32), mixed_pixels)
-    total = jnp.zeros(light.shape[:-3], jnp.float32)
-    for di in range(3):
-        for dj in range(-2, 3):
-            if di == 0 and dj <= 0:
-                continue  # each pair once here, and twice in the sum
-            step = _difference(light, di, dj)
-            weight = jnp.exp(jnp.sum(_difference(colour, di, dj) ** 2, -1) / (-2 * sigma**2))
-            total += jnp.mean(weight * jnp.sum(_abs(step), -1), axis=(-2, -1))
-    return 2 * total
-
-
-# BT.601, limited range, as SCI writes it: rows are R, G, B.
-_YCBCR = ((0.257, -0.148, 0.439), (0.564, -0.291, -0.368), (0.098, 0.439, -0.071))
-_YCBCR_BIAS = (16 / 255, 128 / 255, 128 / 255)
-
-
-def _ycbcr(image: Array, mixed_pixels: bool) -> Array:
-    if mixed_pixels:
-        first = jnp.moveaxis(image, -1, -3)  # [*B, C, H, W]
-        triples = first.reshape(*image.shape[:-3], -1, 3)
-    else:
-        triples = image
-    matrix, bias = jnp.asarray(_YCBCR, jnp.float32), jnp.asarray(_YCBCR_BIAS, jnp.float32)
-    # Written out: a matrix product may be rounded to fewer digits on an accelerator.
-    out = sum(triples[..., c, None] * matrix[c] for c in range(3)) + bias
-    return jnp.moveaxis(out.reshape(first.shape), -3, -1) if mixed_pixels else out
-
-
-def _difference(x: Array, di: int, dj: int) -> Array:
-    """x[i + di, j + dj] - x[i, j] where both are inside; di is not negative."""
-    height, width = x.shape[-3:-1]
-    ahead = x[..., di:, max(dj, 0) : width + min(dj, 0), :]
-    behind = x[..., : height - di, max(-dj, 0) : width - max(dj, 0), :]
-    return ahead - behind
-
-
 def _regions(frames: Array, size: int) -> Array:
     """Mean intensity of the regions: [*B, H, W, C] to [*B, H // size, W // size]."""
     height, width = frames.shape[-3] // size, frames.shape[-2] // size
@@ -379,7 +283,7 @@ def _moved(x: Array, di: int, dj: int) -> Array:
     return padded[..., 1 + di : 1 + di + height, 1 + dj : 1 + dj + width]
 
 
-def _abs(x: Array) -> Array:
+def absolute(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """|x| whose slope at 0 is 0: what agrees is not pushed apart."""
     return jnp.where(x == 0, 0.0, jnp.abs(x))
 
@@ -389,7 +293,7 @@ def _check_form(form: str) -> None:
         raise UserError(f"enhancement loss: expected form 'paper' or 'code', found {form!r}")
 
 
-def _check_same(loss: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def check_same(loss: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     """Refuse what broadcasting would silently accept."""
     if found != expected:
         raise UserError(

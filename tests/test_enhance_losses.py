@@ -9,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from darkjax import enhance_losses as el
+from darkjax import sci_losses
 from darkjax.errors import UserError
 from darkjax.losses import masked_mean
 
@@ -48,9 +49,9 @@ for _form in ("paper", "code"):
     CASES[f"smoothness_{_form}"] = (
         functools.partial(el.illumination_smoothness, form=_form), CURVES,
     )  # fmt: skip
-CASES["sci_fidelity"] = (_against(el.sci_fidelity), (5, 6, 3))
-CASES["sci_smoothness"] = (_against(el.sci_smoothness, sigma=0.3), (5, 6, 3))
-CASES["sci_mixed"] = (_against(el.sci_smoothness, sigma=0.3, mixed_pixels=True), (5, 6, 3))
+CASES["sci_fidelity"] = (_against(sci_losses.fidelity), (5, 6, 3))
+CASES["sci_smoothness"] = (_against(sci_losses.smoothness, sigma=0.3), (5, 6, 3))
+CASES["sci_mixed"] = (_against(sci_losses.smoothness, sigma=0.3, mixed_pixels=True), (5, 6, 3))
 CASES = {name: (jax.jit(loss), shape) for name, (loss, shape) in CASES.items()}  # quicker
 every_loss = pytest.mark.parametrize("name", CASES)
 
@@ -160,18 +161,18 @@ def test_sci_of_one_step():
     image = jnp.full((3, 3, 3), 0.5)
     # Offsets (di, dj) by mean over their pairs: dj = ±1 always .3, dj = 0 or ±2 always 0; pairs
     # (0,1), (1,±1), (2,±1), each twice.
-    close(el.sci_smoothness(light, image), 2 * 5 * 0.3)
-    close(el.sci_fidelity(light, image), (6 * 0.25 + 3 * 0.16) / 9)
-    stage = 1.5 * el.sci_fidelity(light, image) + el.sci_smoothness(light, image)
-    close(el.sci([(image, light), (image, light)]), 2 * stage)
+    close(sci_losses.smoothness(light, image), 2 * 5 * 0.3)
+    close(sci_losses.fidelity(light, image), (6 * 0.25 + 3 * 0.16) / 9)
+    stage = 1.5 * sci_losses.fidelity(light, image) + sci_losses.smoothness(light, image)
+    close(sci_losses.total([(image, light), (image, light)]), 2 * stage)
 
 
 def test_sci_weights_fall_with_colour():
     light = jnp.zeros((3, 3, 3)).at[:, 1].set(0.1)
     image = jnp.full((3, 3, 3), 0.5).at[:, 1].set(0.9)
-    change = 0.4 * np.asarray(el._YCBCR).sum(0)
+    change = 0.4 * np.asarray(sci_losses._YCBCR).sum(0)
     expected = 2 * 5 * 0.3 * np.exp(-np.sum(change**2) / (2 * 0.2**2))
-    close(el.sci_smoothness(light, image, sigma=0.2), expected)
+    close(sci_losses.smoothness(light, image, sigma=0.2), expected)
 
 
 # ---------------------------------------------------------------- the six tests
@@ -258,9 +259,9 @@ def test_sci_golden(shared, level):
     stages = [
         tuple(last(golden["x" if k == "x" else f"{level}_{k}"]) for k in pair) for pair in names
     ]
-    close(jnp.mean(el.sci(stages, mixed_pixels=True)), golden[f"{level}_loss3"])
+    close(jnp.mean(sci_losses.total(stages, mixed_pixels=True)), golden[f"{level}_loss3"])
     # The intended colours give nearly the same, as sigma = 10 makes every weight nearly 1.
-    close(jnp.mean(el.sci(stages)), golden[f"{level}_loss3"], 1e-2)
+    close(jnp.mean(sci_losses.total(stages)), golden[f"{level}_loss3"], 1e-2)
 
 
 # ---------------------------------------------------------------- refusals
@@ -274,7 +275,7 @@ def test_sci_golden(shared, level):
         (lambda x: el.exposure(x), "at least 16 x 16 pixels, found 8 x 8"),
         (lambda x: el.exposure(x, form="paperback"), "found 'paperback'"),
         (lambda x: el.illumination_smoothness(x[:, :1]), "2 x 2 pixels, found 1 x 8"),
-        (lambda x: el.sci_smoothness(x[..., :1], x[..., :1]), "3 channels"),
+        (lambda x: sci_losses.smoothness(x[..., :1], x[..., :1]), "3 channels"),
     ],
 )
 def test_refused(call, says):

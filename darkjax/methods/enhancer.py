@@ -2,7 +2,7 @@
 
 `objective`: "zero_dce" -> `enhance_losses.zero_dce` (Guo et al. 2020, Eq. 8); "dtcm" ->
 `w_stc * spatio_temporal_consistency + dark_enhancement` (Tu et al. 2023, Eq. 4 and 5): the first
-of DTCM's two stages (Table VI); "sci" -> `enhance_losses.sci` (Ma et al. 2022, Eq. 5).
+of DTCM's two stages (Table VI); "sci" -> `sci_losses.total` (Ma et al. 2022, Eq. 5).
 
 `predict` gives enhanced clips instead of logits: the method does not classify.
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from darkjax import enhance_losses, losses, models
+from darkjax import enhance_losses, losses, models, sci_losses
 from darkjax.errors import UserError
 from darkjax.methods import base
 
@@ -64,7 +64,7 @@ def make(config: Any, num_classes: int) -> base.Method:
         else:
             stages = sum(name.endswith("/input") for name in out)
             pairs = [(out[f"stage{i}/input"], out[f"stage{i}/illumination"]) for i in range(stages)]
-            value = mean(enhance_losses.sci(pairs))
+            value = mean(sci_losses.total(pairs))
         return value, base.Aux(metrics, new.get("batch_stats", {}))
 
     def predict(variables, batch):
