@@ -116,19 +116,8 @@ def run(
         "config": config.to_json_best_effort(),
     }
     resume = saver.latest()
-    if resume is not None:
-        state, found = saver.restore(resume, state)
-        for key, what in (("data", "the dataset"), ("seed", "the seed")):
-            if found[key] != meta[key]:
-                raise UserError(
-                    f"{workdir} was trained with another {what.removeprefix('the ')} "
-                    f"({found[key]}, now {meta[key]}): a resumed run must see the same batches; "
-                    "give another --workdir"
-                )
-        say(f"resumed from the checkpoint of step {resume}")
-    elif stage.init_from:
-        state, line = checkpoint.place(state, sources or {}, stage.init_from)
-        say(line)
+    state, line = _begun(saver, resume, state, meta, stage, sources or {}, workdir)
+    say(line)
 
     update = make_update(method, tx, stage, config.seed, total_steps, mesh, shardings)
 
@@ -179,6 +168,30 @@ def run(
     if not finished:
         say(f"stopped at step {saved_at} of {total_steps}; the same command goes on from there")
     return Outcome(state, method, finished)
+
+
+def _begun(
+    saver: checkpoint.Checkpointer,
+    resume: int | None,
+    state: states.TrainState,
+    meta: dict[str, Any],
+    stage: Any,
+    sources: dict[str, dict[str, Any]],
+    workdir: str | os.PathLike[str],
+) -> tuple[states.TrainState, str]:
+    """The state to go on from, and where it comes from: a checkpoint, earlier stages, nothing."""
+    if resume is None:
+        if not stage.init_from:
+            return state, "weights as initialised"
+        return checkpoint.place(state, sources, stage.init_from)
+    state, found = saver.restore(resume, state)
+    for key, what in (("data", "dataset"), ("seed", "seed")):
+        if found[key] != meta[key]:
+            raise UserError(
+                f"{workdir} was trained with another {what} ({found[key]}, now {meta[key]}): "
+                "a resumed run must see the same batches; give another --workdir"
+            )
+    return state, f"resumed from the checkpoint of step {resume}"
 
 
 def batch_like(data: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
