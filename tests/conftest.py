@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of a test is compiling a program that runs for milliseconds.
@@ -25,6 +26,15 @@ def shared() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip(f"no {SHARED}: the real clips and golden outputs are not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def native_convolutions() -> Iterator[None]:
+    """XLA's own convolution, the smallest program to compile, for the tests of a file."""
+    from darkjax.ops import conv
+
+    with conv.use_form("native"):
+        yield
 
 
 @pytest.fixture(scope="session")

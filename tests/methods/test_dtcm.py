@@ -9,15 +9,9 @@ import tiny_run
 from darkjax import config as configs
 from darkjax import enhance_losses, losses, methods, optim
 from darkjax.errors import UserError
-from darkjax.ops import conv
 
 CONFIG = f"{tiny_run.ROOT}/configs/dtcm_arid.py"
-
-
-@pytest.fixture(autouse=True)
-def native_convolutions():
-    with conv.use_form("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 def make(words="demo", **fields):
@@ -53,6 +47,16 @@ def trained(method):
 
     (value, aux), grads = jax.value_and_grad(step, has_aux=True)(flat)
     return variables, value, aux, grads
+
+
+def test_the_weights_of_eq_7_are_those_of_the_enhancers_own_stage():
+    c = configs.load(f"{CONFIG}:demo")
+    c.dtcm.w_stc = 10.0
+    c = configs.resolve(c)
+    assert c.stages == ("enhancer", "dtcm")
+    assert (c.enhancer.w_stc, c.dtcm.w_stc) == (10, 10)
+    assert c.enhancer.enhancer == c.dtcm.enhancer
+    assert configs.resolve(configs.load(CONFIG)).stages == ("dtcm",)  # the paper's one stage
 
 
 def test_eq_7_is_the_weighted_sum_of_its_terms():

@@ -13,15 +13,9 @@ from darkjax.data import convert
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 from darkjax.methods import base
-from darkjax.ops import conv
 
 CONFIG = f"{tiny_run.ROOT}/configs/zero_dce.py"
-
-
-@pytest.fixture(autouse=True)
-def native_convolutions():
-    with conv.use_form("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 def stage(words="demo", **fields):

@@ -6,10 +6,7 @@ tests of tests/weights use the form that users get.
 
 import pytest
 
-from darkjax.ops import conv
-
 
 @pytest.fixture(autouse=True)
-def native_convolutions():
-    with conv.use_form("native"):
-        yield
+def native(native_convolutions):
+    pass

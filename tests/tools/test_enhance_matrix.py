@@ -8,16 +8,10 @@ import tiny_run
 
 from darkjax import config as configs
 from darkjax.errors import UserError
-from darkjax.ops import conv
 from darkjax.tools import enhance_matrix
 
 ROWS = ("raw", "gic", "sci", "joint")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_convolutions():
-    with conv.use_form("native"):
-        yield
+pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +42,7 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(records, workdir):
+def found(records, workdir, native_convolutions):
     return enhance_matrix.Matrix(config(records), workdir, {"zero_dce": None, "sci": None}).run()
 
 
