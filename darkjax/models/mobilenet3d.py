@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.small3d import Small3D
 
 # (channels at width 1.0, blocks, stride of the first)
 V1_STAGES = ((64, 1, 2), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 1))
@@ -74,77 +75,49 @@ class InvertedResidual(nn.Module):
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Small3D):
     """3-D MobileNet V1; `width` multiplies every number of channels.
 
     `out`: `stem`, `stage{1-5}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
     With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
-    width: float = 1.0
-    dropout: float = 0.2
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
-
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        norm = functools.partial(
-            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
-        )
+        norm = self.norm()
         out: dict[str, Array] = {}
         stem = layers.ConvNorm(
             int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem"
         )
         x = out["stem"] = stem(video.astype(self.dtype), train)
-        block = nn.remat(Separable, static_argnums=(2,)) if self.remat else Separable
+        block = self.repeated(Separable)
         for stage, (channels, blocks, stride) in enumerate(V1_STAGES, start=1):
             for i in range(blocks):
                 features, s = int(channels * self.width), 1 if i else stride
                 x = block(features, s, norm, self.dtype, name=f"stage{stage}_{i}")(x, train)
                 out[f"stage{stage}/{i}"] = x
-        out["features"] = x
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
-        return nn.Dense(self.num_classes, name="head")(x), out
+        return self.classified(x, out, train)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Small3D):
     """3-D MobileNet V2; `width` multiplies the channels, the last layer's only where above 1.
 
     `out`: `stem`, `stage{1-7}/{i}`, `features` (the map of the last 1x1x1 layer), `pre_logits`
     (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
-    width: float = 1.0
-    dropout: float = 0.2
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
-
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        norm = functools.partial(
-            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
-        )
+        norm = self.norm()
         conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype, act=nn.relu6)
         out: dict[str, Array] = {}
         stem = conv(int(STEM * self.width), 3, strides=(1, 2, 2), name="stem")
         x = out["stem"] = stem(video.astype(self.dtype), train)
-        block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
+        block = self.repeated(InvertedResidual)
         for stage, (expansion, channels, blocks, stride) in enumerate(V2_STAGES, start=1):
             for i in range(blocks):
                 features, s = int(channels * self.width), 1 if i else stride

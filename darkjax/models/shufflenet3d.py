@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.small3d import Small3D
 
 STAGE_SIZES = (4, 8, 4)
 STEM = 24
@@ -110,22 +111,14 @@ class UnitV2(nn.Module):
         return channel_shuffle(jnp.concatenate([x, y], axis=-1), 2)
 
 
-class ShuffleNetV1(nn.Module):
+class ShuffleNetV1(Small3D):
     """3-D ShuffleNet V1 of 1, 2, 3, 4 or 8 `groups`; `width` multiplies the channels.
 
     `out`: `stem` (after pooling), `stage{1-3}/{i}`, `features` (the last map), `pre_logits`
     (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     groups: int = 3
-    width: float = 1.0
-    dropout: float = 0.2
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -133,16 +126,14 @@ class ShuffleNetV1(nn.Module):
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
         if self.groups not in V1_CHANNELS:
             raise ValueError(f"groups must be one of {tuple(V1_CHANNELS)}, found {self.groups}")
-        norm = functools.partial(
-            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
-        )
+        norm = self.norm()
         out: dict[str, Array] = {}
         stem = layers.ConvNorm(
             int(STEM * self.width), 3, norm, self.dtype, strides=(1, 2, 2), name="stem"
         )
         x = stem(video.astype(self.dtype), train)
         x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
-        unit = nn.remat(UnitV1, static_argnums=(2,)) if self.remat else UnitV1
+        unit = self.repeated(UnitV1)
         channels = V1_CHANNELS[self.groups]
         for stage, (c, units) in enumerate(zip(channels, STAGE_SIZES, strict=True), start=1):
             for i in range(units):
@@ -150,30 +141,15 @@ class ShuffleNetV1(nn.Module):
                 name = f"stage{stage}_{i}"
                 x = unit(features, stride, self.groups, norm, self.dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        out["features"] = x
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
-        return nn.Dense(self.num_classes, name="head")(x), out
+        return self.classified(x, out, train)
 
 
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(Small3D):
     """3-D ShuffleNet V2 of `width` 0.25, 0.5, 1.0, 1.5 or 2.0.
 
     `out`: `stem` (after pooling), `stage{1-3}/{i}`, `features` (the map of the last 1x1x1 layer),
     `pre_logits` (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
     """
-
-    num_classes: int | None
-    width: float = 1.0
-    dropout: float = 0.2
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -181,14 +157,12 @@ class ShuffleNetV2(nn.Module):
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
         if self.width not in V2_CHANNELS:
             raise ValueError(f"width must be one of {tuple(V2_CHANNELS)}, found {self.width}")
-        norm = functools.partial(
-            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
-        )
+        norm = self.norm()
         conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype)
         out: dict[str, Array] = {}
         x = conv(STEM, 3, strides=(1, 2, 2), name="stem")(video.astype(self.dtype), train)
         x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
-        unit = nn.remat(UnitV2, static_argnums=(2,)) if self.remat else UnitV2
+        unit = self.repeated(UnitV2)
         *channels, last = V2_CHANNELS[self.width]
         for stage, (features, units) in enumerate(zip(channels, STAGE_SIZES, strict=True), start=1):
             for i in range(units):
