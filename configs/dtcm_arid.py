@@ -83,7 +83,7 @@ def warm(c: ml_collections.ConfigDict, epochs: int) -> None:
     s.objective = "dtcm"
     for field in ("enhancer", "augment", "batch_size"):
         s[field] = c.dtcm[field]
-    for field in ("w_stc", "w_col", "w_tv", "exposure"):  # set in c.dtcm, set in both
+    for field in ("w_stc", "w_col", "w_tv", "exposure", "loss_form"):  # set once for both
         s[field] = c.dtcm.get_ref(field)
     s.epochs, s.eval_every, s.optim.lr = epochs, 0, 1e-3
     c.stages = ("enhancer", "dtcm")

@@ -12,7 +12,8 @@ alone), and two stages: `enhancer_frozen=True` with `objective="recognition"` an
 Deviations (the paper is silent; field -> our choice):
 - normalisation between enhancer and classifier: `mean`, `std`, in [0, 1]; give those of the
   classifier's weights (0-255 means divided by 255);
-- how the enhancer starts: as initialised, unless `init_from` gives its weights;
+- how the enhancer starts: as initialised, unless `init_from` gives its weights (the demo and the
+  real clips, whose classifier begins from nothing, first train it alone for a few epochs);
 - batch norm in the light network, its ReLUs: `darkjax.models.dce`;
 - the frozen enhancer uses its running statistics;
 - cutmix would join two clips under one set of curves: it is applied before the enhancer, as every
