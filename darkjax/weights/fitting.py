@@ -95,6 +95,45 @@ def fitted(
             "classifier"
         )
 
+    found, shapes, clip, channels = _sized(
+        arch, config, classes, found, leave, in_channels, input, inflate
+    )
+    fit = names.fit(found, shapes)
+    left_out = [path for path in fit.missing if leave(path)]
+    fit = fit._replace(
+        missing=[path for path in fit.missing if not leave(path)],
+        extra=sorted([*fit.extra, *(key for key in renamed.unknown if not leave(key))]),
+    )
+    for line in lists(fit):
+        say(line)
+    _check(name, fit, file, len(shapes) - len(left_out))
+    return Fitted(
+        config=config,
+        num_classes=classes,
+        in_channels=channels,
+        input=clip,
+        preprocess=_preprocess(arch, clip, channels),
+        params={k: v for k, v in fit.placed.items() if k not in renamed.batch_stats},
+        batch_stats={k: v for k, v in fit.placed.items() if k in renamed.batch_stats},
+        left_out=left_out,
+    )
+
+
+def _sized(
+    arch: Arch,
+    config: Mapping[str, Any],
+    classes: int | None,
+    found: dict[str, np.ndarray],
+    leave: Callable[[str], bool],
+    in_channels: int | None,
+    input: Clip | None,
+    inflate: str | None,
+) -> tuple[dict[str, np.ndarray], Shapes, Clip, int]:
+    """The arrays, the shapes they should have, the clip and its channels.
+
+    Frames and channels come from the file unless asked for; kernels are inflated and adapted.
+    """
+
     def shapes_of(clip: Clip, channels: int) -> Shapes:
         return _shapes(config, classes, clip, channels, arch.views)
 
@@ -117,25 +156,7 @@ def fitted(
             path: _adapted(v, shapes.get(path), channels, in_channels) for path, v in found.items()
         }
         channels = in_channels
-    fit = names.fit(found, shapes)
-    left_out = [path for path in fit.missing if leave(path)]
-    fit = fit._replace(
-        missing=[path for path in fit.missing if not leave(path)],
-        extra=sorted([*fit.extra, *(key for key in renamed.unknown if not leave(key))]),
-    )
-    for line in lists(fit):
-        say(line)
-    _check(name, fit, file, len(shapes) - len(left_out))
-    return Fitted(
-        config=config,
-        num_classes=classes,
-        in_channels=channels,
-        input=clip,
-        preprocess=_preprocess(arch, clip, channels),
-        params={k: v for k, v in fit.placed.items() if k not in renamed.batch_stats},
-        batch_stats={k: v for k, v in fit.placed.items() if k in renamed.batch_stats},
-        left_out=left_out,
-    )
+    return found, shapes, clip, channels
 
 
 def lists(fit: names.Fit) -> list[str]:
