@@ -1,9 +1,10 @@
 """Does enhancing help recognition? The table of `darkjax.tools.enhance_matrix`.
 
 Rendered dark clips of six actions and a small classifier, so that two CPU cores make the table in
-an hour: 8 rows of enhanced clips and one of joint training (DTCM), each with the same classifier,
-epochs, batch and learning rate. Every clip is standardised by its own mean and deviation before the
-classifier, whatever enhanced it: what is compared is not brightness alone.
+an hour: raw clips, 7 rows of enhanced ones and one of joint training (DTCM), each with the same
+classifier, epochs, batch and learning rate; the joint one's enhancer is first trained alone. Every
+clip is standardised by its own mean and deviation before the classifier, whatever enhanced it: what
+is compared is not brightness alone.
 
 Arguments after a colon, joined by commas:
   quick     a tenth of the steps, to see that everything runs
