@@ -10,7 +10,7 @@ Paper: top-1 96.36 % on ARID (Table III), Kinetics-400 weights, AdamW 1e-5, batc
 VIII). Without those weights no such number is to be expected.
 
 Arguments after a colon, joined by commas:
-  demo        rendered dark clips, a small classifier; about 8 minutes on 2 CPU cores
+  demo        rendered dark clips, a small classifier; about 7 minutes on 2 CPU cores
   arid6       the 150 real clips of a course subset, small classifier, one fold's sessions left out
   pretrained  the classifier starts from weights/resnext101
   recognition one stage with the recognition loss only (Table VI)
