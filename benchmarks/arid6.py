@@ -4,7 +4,8 @@
         [--folds=1,2,3] [--seeds=0,1,2]
 
 Each run trains the stages of the config (by default LIFT-Net's teacher and student) with one fold's
-sessions left out, and is judged on them. About two minutes a run on two CPU cores.
+sessions left out, and is judged on them. About two minutes a run of LIFT-Net on two CPU cores, eight
+of DTCM on one.
 """
 
 from __future__ import annotations
