@@ -4,8 +4,8 @@
         [--folds=1,2,3] [--seeds=0,1,2]
 
 Each run trains the stages of the config (by default LIFT-Net's teacher and student) with one fold's
-sessions left out, and is judged on them. About two minutes a run of LIFT-Net on two CPU cores, eight
-of DTCM on one.
+sessions left out, and is judged on them. About two minutes a run of LIFT-Net on two CPU cores,
+eight of DTCM on one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> None:
     args = parser.parse_args()
     experiment.quiet()
     base = args.workdir or tempfile.mkdtemp()
-    stages = configs.load(args.config).stages
+    config = configs.load(args.config)
+    stages = [name for name in config.stages if config[name].method != "enhancer"]
     found: dict[str, dict[int, list[float]]] = {stage: {} for stage in stages}
     clips = {}
     for fold in map(int, args.folds.split(",")):
