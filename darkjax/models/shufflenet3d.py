@@ -169,10 +169,4 @@ class ShuffleNetV2(Small3D):
                 name = f"stage{stage}_{i}"
                 x = unit(features, 1 if i else 2, norm, self.dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        x = out["features"] = conv(last, 1, name="last")(x, train)
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
-        return nn.Dense(self.num_classes, name="head")(x), out
+        return self.classified(conv(last, 1, name="last")(x, train), out, train)
