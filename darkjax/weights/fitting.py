@@ -9,19 +9,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from darkjax.errors import UserError
 from darkjax.weights import inflate as inflation
-from darkjax.weights import names, zoo
+from darkjax.weights import misfit, names
 from darkjax.weights.arch import Arch, Preprocess
 
 HOW = ("centre", "average")
 FRAMES = (4, 8, 16, 32, 64, 96, 128)  # clip lengths to try where a parameter's shape has one
-MOST = 6  # patterns that a suggested --skip may join
 Shapes = dict[str, tuple[int, ...]]
 Clip = tuple[int, int, int]  # T, H, W
 
@@ -104,9 +103,9 @@ def fitted(
         missing=[path for path in fit.missing if not leave(path)],
         extra=sorted([*fit.extra, *(key for key in renamed.unknown if not leave(key))]),
     )
-    for line in lists(fit):
+    for line in misfit.lists(fit):
         say(line)
-    _check(name, fit, file, len(shapes) - len(left_out))
+    misfit.check(name, fit, file, len(shapes) - len(left_out))
     return Fitted(
         config=config,
         num_classes=classes,
@@ -159,67 +158,6 @@ def _sized(
     return found, shapes, clip, channels
 
 
-def lists(fit: names.Fit) -> list[str]:
-    """The four lists, each as one line: how many and the first few."""
-    other = [
-        f"{path} (file {_times(theirs)}, model {_times(ours)})"
-        for path, theirs, ours in fit.other_shape
-    ]
-    rows = (
-        ("matched", fit.matched),
-        ("missing", fit.missing),
-        ("extra", fit.extra),
-        ("other shape", other),
-    )
-    return [f"  {what:<12}{len(row):>5}  {_first(row)}".rstrip() for what, row in rows]
-
-
-def _check(name: str, fit: names.Fit, file: str, wanted: int) -> None:
-    """Refuse what does not fit, and say what would make it."""
-    wrong = [*fit.missing, *fit.extra, *(path for path, *_ in fit.other_shape)]
-    if not wrong:
-        return
-    counts = (
-        f"{len(fit.missing)} missing, {len(fit.extra)} extra, "
-        f"{len(fit.other_shape)} of another shape"
-    )
-    flat = [path for path, theirs, ours in fit.other_shape if len(theirs) == 4 and len(ours) == 5]
-    regex = _regex(wrong, fit.matched)
-    if flat:
-        advice = f"2-D kernels ({flat[0]}) go into a 3-D network with --inflate=centre or average"
-    elif len(fit.matched) < 0.8 * wanted or len(regex) > MOST:
-        advice = f"is it another architecture{_published(file)}, or a part of a checkpoint?"
-    else:
-        advice = (
-            f"is it another architecture{_published(file)}? if not, leave out what differs: "
-            f'--skip="{"|".join(regex)}"'
-        )
-    raise UserError(
-        f"{file} does not fit {name}: {len(fit.matched)} of {wanted} arrays match, {counts} "
-        f"(first: {wrong[0]}); {advice}"
-    )
-
-
-def _published(file: str) -> str:
-    """The architectures that a file of this name is published for."""
-    known = [a for a in (*zoo.NAMES, *zoo.ENHANCERS) if file in zoo.get(a).files]
-    return f" ({file} is published for {' and '.join(known)})" if known else ""
-
-
-def _regex(wrong: Iterable[str], good: Sequence[str]) -> list[str]:
-    """Short patterns that match all of `wrong` and none of `good`, any number for a number."""
-    found: dict[str, None] = {}  # in order, each once
-    for path in wrong:
-        parts = re.split(r"(?<=[/.])", path)
-        patterns = []
-        for n in range(1, len(parts) + 1):
-            begin = re.escape("".join(parts[:n])) + (".*" if n < len(parts) else "")
-            patterns += [re.sub(r"\d+", r"\\d+", begin), begin]
-        free = (p for p in patterns if not any(re.fullmatch(p, other) for other in good))
-        found[next(free, begin)] = None
-    return list(found)
-
-
 def _renamed(
     name: str, arch: Arch, state: Mapping[str, np.ndarray], file: str
 ) -> tuple[dict[str, Any], names.Renamed]:
@@ -234,7 +172,7 @@ def _renamed(
         raise UserError(
             f"{file} does not fit {name}: it is not named or shaped as that family is ({error!r}), "
             f"its arrays are {', '.join(list(clean)[:3])}, …; is it another architecture"
-            f"{_published(file)}?"
+            f"{misfit.published(file)}?"
         ) from error
 
 
@@ -255,8 +193,8 @@ def _shapes(
         )
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{config['name']} cannot take a clip of {_times(clip)} with {channels} channels: "
-            f"{str(error).splitlines()[0]}; give the weights' own with --input=T,H,W"
+            f"{config['name']} cannot take a clip of {misfit.times(clip)} with {channels} "
+            f"channels: {str(error).splitlines()[0]}; give the weights' own with --input=T,H,W"
         ) from error
     return {
         path: tuple(leaf.shape)
@@ -341,11 +279,3 @@ def _pattern(skip: str | None) -> Callable[[str], bool]:
     except re.error as error:
         raise UserError(f"--skip={skip!r} is no regular expression: {error}") from error
     return lambda path: pattern.fullmatch(path) is not None
-
-
-def _first(row: Sequence[str], count: int = 4) -> str:
-    return ", ".join(row[:count]) + (", …" if row[count:] else "")
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "()"
