@@ -7,6 +7,8 @@ written resumes from the last whole one. The latest is always kept, and the best
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from typing import Any
 
@@ -139,7 +141,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def load_variables(directory: str, which: str = "best") -> dict[str, Any]:
+def load_variables(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
     """Parameters and batch statistics alone, as numpy arrays, of a stage's checkpoints.
 
     Args:
@@ -152,15 +154,7 @@ def load_variables(directory: str, which: str = "best") -> dict[str, Any]:
     Raises:
       UserError: no whole checkpoint there.
     """
-    path = epath.Path(directory).absolute()
-    steps = _steps(path)
-    if not steps:
-        raise UserError(
-            f"{directory} holds no whole checkpoint: train that stage first, or name the folder "
-            "'checkpoints' of a run"
-        )
-    step = _best_step(path, steps) if which == "best" else max(steps)
-    item = path / str(step) / "state"
+    item = _chosen(directory, which) / "state"
     with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(item).item_metadata.tree
         wanted = {k: tree[k] for k in ("params", "batch_stats", "ema") if tree.get(k)}
@@ -170,6 +164,37 @@ def load_variables(directory: str, which: str = "best") -> dict[str, Any]:
         )
     params = optim.unflatten({**optim.flatten(found["params"]), **found.get("ema", {})})
     return {"params": params, "batch_stats": found.get("batch_stats", {})}
+
+
+def shapes(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
+    """What `load_variables` would return, as `jax.ShapeDtypeStruct`s: no array is read."""
+    item = _chosen(directory, which) / "state"
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.metadata(item).item_metadata.tree
+    return {
+        part: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree.get(part) or {})
+        for part in ("params", "batch_stats")
+    }
+
+
+def read_meta(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
+    """What was saved beside the arrays: step, seed, data digest, resolved config.
+
+    Args and errors are those of `load_variables`, and so is the checkpoint that is taken.
+    """
+    return json.loads((_chosen(directory, which) / "meta" / "metadata").read_text())
+
+
+def _chosen(directory: str | os.PathLike[str], which: str) -> epath.Path:
+    """The folder of the best or the latest step."""
+    path = epath.Path(directory).absolute()
+    steps = _steps(path)
+    if not steps:
+        raise UserError(
+            f"{directory} holds no whole checkpoint: train that stage first, or name the folder "
+            "'checkpoints' of a run"
+        )
+    return path / str(_best_step(path, steps) if which == "best" else max(steps))
 
 
 def _numpy() -> type:
@@ -187,8 +212,6 @@ def _steps(path: epath.Path) -> list[int]:
 
 def _best_step(path: epath.Path, steps: list[int]) -> int:
     """The step whose saved metric is highest; ties go to the later one."""
-    import json
-
     scored = []
     for step in steps:
         file = path / str(step) / "metrics" / "metrics"
