@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping, Sequence
+
 import ml_collections
 
 from darkjax.errors import UserError
@@ -99,7 +102,9 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     c.optim = optim(lr)
     c.ema = 0.0
     c.freeze = ()  # regular expressions of parameter paths that are not trained
-    c.init_from = ()  # ((stage, or folder of weights, regex, replacement), ...)
+    c.init_from = ()  # ((stage, or folder of weights or of a run's stage, regex, replacement), ...)
+    c.published = ()  # rules of the same form: the published weights that `pretrained` adds to them
+    c.allow_random_frozen = False  # True: what is frozen may come from no rule, and stay random
     c.keep_best = "top-1"  # judge the best checkpoint by this metric of eval_split; "": the last
     c.eval_every = 1  # epochs
     c.save_every = 0  # steps; 0 = once an epoch
@@ -128,6 +133,51 @@ def light_augment(flip: float = 0.5) -> ml_collections.ConfigDict:
             "border": "reflect",
         }
     )
+
+
+def words(
+    arg: str,
+    groups: Mapping[str, Sequence[str]],
+    refused: Sequence[tuple[tuple[str, ...], str]] = (),
+) -> list[str]:
+    """The words after the colon of `--config=file.py:words`, in the order in which they apply.
+
+    Words are orthogonal: each belongs to one group, a group is one choice, and the order in which
+    they are typed means nothing, because a config applies them in the order of its groups.
+
+    Args:
+      arg: comma-separated words; one that is given twice counts once.
+      groups: what is chosen -> its words, in the order in which a config applies them.
+      refused: `(words, why)`: words that cannot go together, or a single one that cannot be had.
+        The reason follows a colon and says what to do instead.
+
+    Raises:
+      UserError: an unknown word, two words of one group, words that cannot go together; it quotes
+        all that was typed.
+    """
+    typed = [word.strip() for word in arg.split(",") if word.strip()]
+    known = [word for group in groups.values() for word in group]
+    for word in typed:
+        if word not in known:
+            close = difflib.get_close_matches(word, known, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"config argument {word!r} is not one of {', '.join(known)}{hint}")
+    for group, members in groups.items():
+        chosen = [word for word in members if word in typed]
+        if len(chosen) > 1:
+            raise UserError(
+                f"config arguments {arg!r}: {' and '.join(chosen)} are both the {group}: give one"
+            )
+    for together, why in refused:
+        if all(word in typed for word in together):
+            what = "do not go together" if len(together) > 1 else "is not to be had"
+            raise UserError(f"config arguments {arg!r}: {' and '.join(together)} {what}: {why}")
+    return [word for word in known if word in typed]
+
+
+def pretrained(stage: ml_collections.ConfigDict) -> None:
+    """The word `pretrained`: start from the published weights that the stage is meant for."""
+    stage.init_from = (*stage.init_from, *stage.published)
 
 
 def variants(arg: str, known: dict[str, object]) -> list[str]:
