@@ -60,7 +60,7 @@ def make(config: Any, num_classes: int) -> base.Method:
             )
             value = config.w_stc * consistency + mean(dark)
         elif config.objective == "zero_dce":
-            value = mean(_zero_dce(config, enhanced, video, out["curves"]))
+            value = mean(_zero_dce(config, enhanced, video, out["curves"], enhancer.k))
         else:
             stages = sum(name.endswith("/input") for name in out)
             pairs = [(out[f"stage{i}/input"], out[f"stage{i}/illumination"]) for i in range(stages)]
@@ -73,9 +73,7 @@ def make(config: Any, num_classes: int) -> base.Method:
     return base.Method(init, loss, predict, frozen=tuple(config.freeze), classifies=False)
 
 
-def _zero_dce(config, enhanced, video, curves):
-    """Eq. 8 for each frame; frames that share curves share their smoothness."""
-    frames = video.shape[1]
-    k = -(-frames // curves.shape[1])
-    shared = jnp.repeat(curves, k, axis=1)[:, :frames]
+def _zero_dce(config, enhanced, video, curves, k):
+    """Eq. 8 for each frame; frames that share curves, `k` of them, share their smoothness."""
+    shared = jnp.repeat(curves, k, axis=1)[:, : video.shape[1]]
     return enhance_losses.zero_dce(enhanced, video, shared, form=config.loss_form)

@@ -70,6 +70,23 @@ def test_zero_dce_s_value_is_eq_8_of_the_unmasked_clip():
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
+def test_frames_share_the_smoothness_of_their_own_group():
+    """Nine frames by four are groups of 4, 4 and 1: frame 8 alone has the last group's curves."""
+    shared = stage("demo,code", enhancer={"name": "zero_dce", "k": 4, "iterations": 8, "width": 8})
+    method = methods.make(shared, 1)
+    given = batch(frames=9)
+    variables = jax.jit(method.init)(jax.random.key(0), given)
+    rough = jax.tree.map(lambda p: 4 * p, variables["params"])  # groups whose curves differ
+    variables = {**variables, "params": rough}
+    value, _ = jax.jit(method.loss)(variables, given, jax.random.key(0), 0.0)
+    bright, out = jax.jit(method.predict)(variables, given)
+    group = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])
+    expected = enhance_losses.zero_dce(
+        bright[0], base.to_float(given["video"][0]), out["curves"][0][group], form="code"
+    ).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
 def test_objective_and_enhancer_must_fit():
     with pytest.raises(UserError, match="SCI has its own loss"):
         methods.make(stage("demo", objective="sci"), 1)
