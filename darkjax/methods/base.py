@@ -75,6 +75,15 @@ def augmented(
     return augment.augment(rng, to_float(batch["video"]), target, config.augment)
 
 
+def dropout_key(rng: Array) -> Array:
+    """The key of a step's dropout, apart from those of its augmentation.
+
+    Below the step's key, 0 to B - 1 are the examples' (`augment.example_keys`): dropout takes the
+    one number that is no example's. `jax.random.split` would not do: its keys are those of 0 and 1.
+    """
+    return jax.random.fold_in(rng, 2**32 - 1)
+
+
 def luminous_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
     """The clip a luminous pathway sees, by `config.luminous_input`, still in [0, 1].
 

@@ -30,7 +30,6 @@ import jax.numpy as jnp
 from darkjax import enhance_losses, losses, models
 from darkjax.errors import UserError
 from darkjax.methods import base
-from darkjax.methods.supervised import DROPOUT
 
 OBJECTIVES = ("total", "recognition")
 
@@ -75,7 +74,7 @@ def make(config: Any, num_classes: int) -> base.Method:
     def loss(variables, batch, rng, progress):
         del progress
         video, target = base.augmented(config, batch, num_classes, rng)
-        rngs = {"dropout": jax.random.fold_in(rng, DROPOUT)}
+        rngs = {"dropout": base.dropout_key(rng)}
         logits, _, enhanced, seen, stats = forward(variables, video, True, rngs=rngs)
 
         def mean(values):

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from darkjax import losses, models
 from darkjax.methods import base
-
-DROPOUT = 1000  # folded into a step's key: apart from what the augmentations fold
 
 
 def make(config: Any, num_classes: int) -> base.Method:
@@ -39,7 +36,7 @@ def make(config: Any, num_classes: int) -> base.Method:
             view(video),
             train=True,
             mutable=["batch_stats"],
-            rngs={"dropout": jax.random.fold_in(rng, DROPOUT)},
+            rngs={"dropout": base.dropout_key(rng)},
         )
         value = losses.masked_mean(losses.soft_cross_entropy(logits, target), batch["mask"])
         right = losses.masked_mean(base.accuracy(logits, batch["label"]), batch["mask"])
