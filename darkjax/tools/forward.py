@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from darkjax import npy
 from darkjax.errors import UserError
 
 
@@ -123,14 +124,12 @@ def _float(clip: np.ndarray, card: Any, already_normalised: bool) -> np.ndarray:
 
 def _read(path: str) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            return npy.read(file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
         raise UserError(f"--input={path}: no such file") from None
-    except (OSError, ValueError, EOFError) as e:
-        raise UserError(f"--input={path}: expected a .npy array: {e}") from e
-    if not isinstance(found, np.ndarray):
-        raise UserError(f"--input={path}: expected one array (.npy), found an archive of several")
-    return found
+    except (OSError, ValueError) as e:
+        raise UserError(f"--input={path}: expected one array (.npy): {e}") from e
 
 
 def _write(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from darkjax import npy
 from darkjax.errors import UserError
 from darkjax.weights import pickles, standins, torchfile
 from darkjax.weights.standins import Array, Malformed, Tensor
@@ -55,6 +56,8 @@ SAFETENSORS = {
 }
 FORMATS = "torch (.pth, .pt, .pyth, .tar), pickled numpy (.pkl), .npz or .safetensors"
 AGAIN = "compare its size with the publisher's and download it again"
+# Trained weights shrink to half at best; an archive of up to 64 MiB may hold what it likes.
+MOST_RATIO, MOST_UNPACKED = 100, 64 * 2**20
 # Files that are something else, by how they begin.
 OTHERS = (
     (rb"version https://git-lfs", "a Git LFS pointer: run `git lfs pull` where it comes from"),
@@ -136,6 +139,7 @@ def _zip(path: pathlib.Path) -> dict[str, np.ndarray]:
     """torch's archive or numpy's."""
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(archive, path)
             names = archive.namelist()
             pickled = [n for n in names if re.fullmatch(r"(.*/)?data\.pkl", n)]
             if any(n.endswith("/constants.pkl") or "/code/" in n for n in names):
@@ -161,23 +165,20 @@ def _npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """One array of an npz; its size is checked before memory is taken for it."""
     with archive.open(name) as file:
         try:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
-            else:
-                shape, fortran, kind = np.lib.format.read_array_header_2_0(file)
+            return npy.read(file, archive.getinfo(name).file_size)
         except ValueError as error:
-            raise Malformed(f"{name}: {error}") from error
-        if kind.kind not in "fiub":
-            raise Malformed(f"{name} holds {kind} instead of numbers")
-        expected = math.prod(shape) * kind.itemsize
-        if min(shape, default=0) < 0 or expected > archive.getinfo(name).file_size:
-            raise Malformed(f"{name} is shorter than its shape {shape}")
-        data = file.read(expected)
-    if len(data) != expected:
-        raise Malformed(f"{name} is shorter than its shape {shape}")
-    flat = np.frombuffer(data, kind).astype(kind.newbyteorder("="))
-    return flat.reshape(shape, order="F" if fortran else "C")
+            raise Malformed(f"{name} {error}") from error
+
+
+def _refuse_bomb(archive: zipfile.ZipFile, path: pathlib.Path) -> None:
+    """An archive that unpacks to far more than it is; zip's compression reaches 1000 to 1."""
+    size, unpacked = path.stat().st_size, sum(info.file_size for info in archive.infolist())
+    if unpacked > max(MOST_UNPACKED, MOST_RATIO * size):
+        raise UserError(
+            f"{path}: expected weights, found an archive of {size:,} bytes that unpacks to "
+            f"{unpacked:,}; weights never shrink so far, nothing was unpacked: {AGAIN}, or save "
+            "the arrays again with numpy.savez if they are yours"
+        )
 
 
 def _safetensors(file: IO[bytes], size: int) -> dict[str, np.ndarray]:

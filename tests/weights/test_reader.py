@@ -12,13 +12,16 @@ import pickle
 import struct
 import subprocess
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 import torch_files as tf
 
+from darkjax import npy
 from darkjax.errors import UserError
+from darkjax.tools import forward
 from darkjax.weights import reader
 
 RNG = np.random.default_rng(0)
@@ -165,6 +168,65 @@ def test_npz(save, tmp_path):
     with open(tmp_path / "a.bin", "wb") as file:
         save(file, **arrays)
     same(reader.read(tmp_path / "a.bin"), {**arrays, "big": np.arange(3.0)})
+
+
+def array_header(shape):
+    """The header of an .npy of float32 with nothing behind it."""
+    buffer = io.BytesIO()
+    what = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, what)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def most_memory():
+    """Peak of the memory that numpy and Python take while a function runs, in bytes."""
+
+    def peak(function, *args):
+        tracemalloc.start()
+        try:
+            function(*args)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return peak
+
+
+@pytest.mark.parametrize("declared_by", ["archive", "header"])
+def test_an_npz_that_unpacks_to_far_more_than_it_is(declared_by, tmp_path, most_memory):
+    """Refused by what it declares, before any of it is unpacked."""
+    count = 5 * 2**22  # 80 MiB of zeros in 80 KiB
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("w.npy", "w") as file,
+    ):
+        file.write(array_header((count if declared_by == "archive" else 2**40,)))
+        for _ in range(20 if declared_by == "archive" else 0):
+            file.write(bytes(2**22))
+    says = "unpacks to 83,886,[0-9]+; weights never" if declared_by == "archive" else "shorter than"
+    assert most_memory(refused, tmp_path / "a.npz", says) < 2**22
+
+
+def test_an_npz_of_few_zeros_is_no_bomb(tmp_path):
+    arrays = {"w": np.zeros((1000, 1000), np.float32)}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    same(reader.read(tmp_path / "a.npz"), arrays)
+
+
+@pytest.mark.parametrize("shape", [(2**36,), (2**70, 3), (3, -1), (True,)])
+def test_an_npy_that_declares_more_than_it_holds(shape, tmp_path, capsys, most_memory):
+    """numpy.load takes the memory first."""
+
+    def read():
+        with (tmp_path / "x.npy").open("rb") as file, pytest.raises(ValueError, match="shape"):
+            npy.read(file, (tmp_path / "x.npy").stat().st_size)
+
+    (tmp_path / "x.npy").write_bytes(array_header(shape) + bytes(8))
+    assert most_memory(read) < 2**22
+    assert forward.main(["--weights=w", f"--input={tmp_path}/x.npy", "--output=y.npz"]) == 2
+    error = capsys.readouterr().err
+    assert "x.npy: expected one array (.npy)" in error and error.count("\n") == 1
 
 
 def safetensors(arrays, change=None, **types):
