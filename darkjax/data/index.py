@@ -1,18 +1,24 @@
 """The small index beside each shard: where every clip's frames are.
 
-`NAME.tfrecord` has `NAME.idx.npy`, a structured array with one row per record. With it a clip is
-read without walking or parsing the shard. It is only a cache: when it is missing or does not
-fit the shard it is built again from the shard itself.
+`NAME.tfrecord` has `NAME.idx.npy`, a structured array with one row per record, then `MARK` and
+the CRC-32C of all bytes before it (`numpy.load` stops where the array ends). With it a clip is
+read without walking or parsing the shard. It is only a cache: when it is missing, damaged, without
+a checksum (as versions before 0.1 wrote it) or of another shard it is built again from the shard
+itself.
 """
 
+import io
 import logging
 import mmap
 import os
 import pathlib
+import struct
 from collections.abc import Sequence
 
+import google_crc32c
 import numpy as np
 
+from darkjax import npy
 from darkjax.data import example, tfrecord
 from darkjax.errors import UserError
 
@@ -30,6 +36,7 @@ ROW = np.dtype(
         ("clip", "<i4"),  # row in the card
     ]
 )
+MARK = b"crc32c  "
 log = logging.getLogger(__name__)
 
 
@@ -50,9 +57,12 @@ def write(shard: pathlib.Path, rows: Sequence[tuple[int, ...]]) -> np.ndarray:
     index = np.array(list(rows), ROW)
     path = index_path(shard)
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    content = io.BytesIO()
+    np.save(content, index)
+    content.write(MARK)
+    content.write(struct.pack("<I", google_crc32c.value(content.getvalue())))
     try:
-        with part.open("wb") as file:
-            np.save(file, index)
+        part.write_bytes(content.getvalue())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -85,10 +95,10 @@ def build(shard: pathlib.Path) -> list[tuple[int, ...]]:
 
 
 def load(shard: pathlib.Path) -> np.ndarray:
-    """The index of a shard (dtype `ROW`), built again when it is missing or stale.
+    """The index of a shard (dtype `ROW`), built again when it is missing or not to be trusted.
 
-    An index is stale when its last record does not end where the shard ends. A rebuilt index is
-    written beside the shard where the folder allows it, with one line in the log.
+    It is stale when its last record does not end where the shard ends. A rebuilt index is written beside the shard where the folder allows it, with one line in the
+    log that says what was wrong with the old one.
 
     Raises:
       UserError: the shard is missing or truncated.
@@ -96,11 +106,14 @@ def load(shard: pathlib.Path) -> np.ndarray:
     if not shard.is_file():
         raise UserError(f"expected the shard {shard}; it is missing: convert the dataset again")
     path = index_path(shard)
-    index = _read(path)
-    if index is not None and _end(index) == shard.stat().st_size:
-        return index
+    try:
+        index = read(shard)
+        if _end(index) == shard.stat().st_size:
+            return index
+        what = "stale"
+    except ValueError as error:
+        what = str(error)
     rows = build(shard)
-    what = "missing" if index is None else "stale"
     try:
         index = write(shard, rows)
         log.warning("index %s was %s: built again from the shard", path, what)
@@ -110,12 +123,28 @@ def load(shard: pathlib.Path) -> np.ndarray:
     return index
 
 
-def _read(path: pathlib.Path) -> np.ndarray | None:
+def read(shard: pathlib.Path) -> np.ndarray:
+    """The index as it is beside the shard (dtype `ROW`).
+
+    Raises:
+      ValueError: it is "missing", "damaged", "without a checksum" or "of another kind".
+    """
     try:
-        index = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return index if index.dtype == ROW and index.ndim == 1 else None
+        content = index_path(shard).read_bytes()
+    except OSError:
+        raise ValueError("missing") from None
+    end = len(content) - 4
+    if content[end - len(MARK) : end] != MARK:
+        raise ValueError("without a checksum")
+    if struct.unpack("<I", content[end:])[0] != google_crc32c.value(content[:end]):
+        raise ValueError("damaged")
+    try:
+        index = npy.read(io.BytesIO(content), end - len(MARK), "V")
+    except ValueError as error:
+        raise ValueError("damaged") from error
+    if index.dtype != ROW or index.ndim != 1:
+        raise ValueError("of another kind")
+    return index
 
 
 def _end(index: np.ndarray) -> int:

@@ -15,6 +15,7 @@ from darkjax.data.progress import Progress
 from darkjax.errors import UserError
 
 AGAIN = "delete {file} in {directory} and run the conversion again: only it is written anew"
+NEW_INDEX = "it is built again from the shard when the records are opened"
 
 
 def verify(directory: str | os.PathLike[str]) -> list[str]:
@@ -38,10 +39,12 @@ def verify(directory: str | os.PathLike[str]) -> list[str]:
     try:
         for number, split in _shards(card):
             shard = card["splits"][split]["shards"][number]
-            found = _shard_faults(directory / shard["file"], shard, number, split, card)
+            path = directory / shard["file"]
+            stored, of_index = _stored_index(path)
+            found = _shard_faults(path, stored, shard, number, split, card)
             if found:
                 found[-1] += ": " + AGAIN.format(file=shard["file"], directory=directory)
-            faults += found
+            faults += of_index + found
             done += shard["bytes"]
             progress.update(round(done / 1e6))
     finally:
@@ -93,25 +96,37 @@ def _card_faults(card: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def _stored_index(path: pathlib.Path) -> tuple[np.ndarray | None, list[str]]:
+    """The index as it is on disc, or what is wrong with it: here it is not built again."""
+    if not path.is_file():
+        return None, []
+    try:
+        return index.read(path), []
+    except ValueError as error:
+        return None, [f"{index.index_path(path)}: the index is {error}: {NEW_INDEX}"]
+
+
 def _shard_faults(
-    path: pathlib.Path, shard: Mapping[str, Any], number: int, split: str, card: Mapping[str, Any]
+    path: pathlib.Path,
+    stored: np.ndarray | None,
+    shard: Mapping[str, Any],
+    number: int,
+    split: str,
+    card: Mapping[str, Any],
 ) -> list[str]:
-    """What is wrong with one shard and its index."""
+    """What is wrong with one shard, by itself and against its index."""
     if not path.is_file():
         return [f"{path}: missing"]
     faults = []
     size = path.stat().st_size
     if size != shard["bytes"]:
         faults.append(f"{path}: expected {shard['bytes']} bytes, found {size}")
-    stored = _stored_index(path)
-    if stored is None:
-        faults.append(f"{index.index_path(path)}: missing or not an index")
-        stored = np.empty(0, index.ROW)
+    entries = np.empty(0, index.ROW) if stored is None else stored
     content = path.read_bytes()
     records = 0
     try:
         for start, length in tfrecord.scan(content, str(path)):
-            entry = stored[records] if records < len(stored) else None
+            entry = entries[records] if records < len(entries) else None
             if tfrecord.data_matches(content, start, length):
                 data = memoryview(content)[start : start + length]
                 found = _record_faults(data, start, entry, (split, number), card)
@@ -120,12 +135,13 @@ def _shard_faults(
             faults += [f"{path}, record {records}, byte {start}: {fault}" for fault in found]
             records += 1
     except UserError as error:
-        entry = stored[records] if records < len(stored) else None
+        entry = entries[records] if records < len(entries) else None
         what = str(error).partition(f": {tfrecord.CONVERT_AGAIN}")[0]
         faults.append(what + _clip_id(entry, card))
-    if not faults and not records == shard["records"] == len(stored):
+    indexed = records if stored is None else len(stored)
+    if not faults and not records == shard["records"] == indexed:
         faults.append(
-            f"{path}: expected {shard['records']} records, found {records}, and {len(stored)} in "
+            f"{path}: expected {shard['records']} records, found {records}, and {indexed} in "
             "the index"
         )
     if not faults and hashlib.sha256(content).hexdigest() != shard["sha256"]:
@@ -165,15 +181,6 @@ def _record_faults(
     if not 0 <= fields.label < len(card["classes"]):
         faults.append(f"label {fields.label} of {fields.clip_id} has no class")
     return faults
-
-
-def _stored_index(path: pathlib.Path) -> np.ndarray | None:
-    """The index as it is on disc: not rebuilt, since a wrong one is a fault here."""
-    try:
-        stored = np.load(index.index_path(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return stored if stored.dtype == index.ROW and stored.ndim == 1 else None
 
 
 def _clip_id(entry: np.void | None, card: Mapping[str, Any]) -> str:

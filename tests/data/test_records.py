@@ -157,23 +157,56 @@ def _index_files(folder):
     return {p: p.read_bytes() for p in folder.glob("*.idx.npy")}
 
 
-@pytest.mark.parametrize("harm", ["missing", "stale", "garbage", "of another kind"])
+@pytest.mark.parametrize(
+    "harm",
+    ["missing", "stale", "garbage", "of another kind", "a label that is not so", "no checksum"],
+)
 def test_index_is_built_again(copy, caplog, harm):
     before = _index_files(copy)
     assert len(before) == 4
     for path in before:
+        rows = np.load(path)
         if harm == "missing":
             path.unlink()
         elif harm == "stale":
-            np.save(path, np.load(path)[:-1])
+            index.write(path.with_name(path.name.replace(".idx.npy", ".tfrecord")), rows[:-1])
         elif harm == "garbage":
             path.write_bytes(b"no index")
-        else:
+        elif harm == "of another kind":
             np.save(path, np.zeros(3))
+        elif harm == "no checksum":  # as they were written at first
+            np.save(path, rows)
+        else:
+            rows["label"] = 1 - rows["label"]
+            np.save(path, rows)
     with caplog.at_level(logging.WARNING), Records(copy) as records:
         np.testing.assert_array_equal(records.read_frames(3, [0]), _truth(records, 3)[:1])
     assert _index_files(copy) == before
     assert len(caplog.records) == 4 and "built again" in caplog.text
+
+
+def test_no_flipped_bit_in_an_index_is_accepted(tmp_path, caplog):
+    """A bit of every byte: the shard tells what is so, and one line says that it was asked."""
+    convert(Noise(train=2, test=0), tmp_path, shards=1)
+    (path,) = _index_files(tmp_path)
+    shard, content = tmp_path / "noise-train-00000-of-00001.tfrecord", path.read_bytes()
+    truth = index.load(shard)
+    assert truth.tolist() == index.build(shard)
+    assert len(truth.dtype.names) == 10
+    bits = np.random.default_rng(0).integers(0, 8, len(content))
+    for position, bit in enumerate(bits.tolist()):
+        bad = bytearray(content)
+        bad[position] ^= 1 << bit
+        path.write_bytes(bad)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            np.testing.assert_array_equal(index.load(shard), truth)
+        (line,) = caplog.messages
+        assert "built again from the shard" in line and path.read_bytes() == content
+    for cut in (content[:-1], content[:-12], content[:100], b"", content + b"\0", content * 2):
+        path.write_bytes(cut)
+        np.testing.assert_array_equal(index.load(shard), truth)
+        assert path.read_bytes() == content
 
 
 def test_index_in_a_folder_that_cannot_be_written(copy, caplog, monkeypatch):

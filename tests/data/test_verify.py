@@ -90,12 +90,19 @@ def test_records_against_index_and_card(folder):
     wrong["label"][0] += 1
     np.save(path, wrong)
     (fault,) = verify(folder)
+    assert f"{path}: the index is without a checksum: it is built again" in fault
+    index.write(shard, wrong)
+    (fault,) = verify(folder)
     assert "record 0" in fault and "expected the index to say" in fault
+    flip_byte(path, -40)
+    (fault,) = verify(folder)
+    assert f"{path}: the index is damaged: it is built again" in fault
     path.unlink()
-    assert "missing or not an index" in verify(folder)[0]
-    np.save(path, rows[:-1])
+    (fault,) = verify(folder)
+    assert f"{path}: the index is missing: it is built again" in fault
+    index.write(shard, rows[:-1])
     assert "in the index" in verify(folder)[0]
-    np.save(path, rows)
+    index.write(shard, rows)
 
     card_path = folder / "card.json"
     card = json.loads(card_path.read_text())
