@@ -21,10 +21,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from darkjax.data import cardcheck
 from darkjax.errors import UserError
 
 FORMAT = 1
 NAME = "card.json"
+AGAIN = "delete it and run the conversion again: finished shards are kept"
 
 
 def shard_name(name: str, split: str, number: int, count: int) -> str:
@@ -33,10 +35,11 @@ def shard_name(name: str, split: str, number: int, count: int) -> str:
 
 
 def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a dataset folder.
+    """The card of a dataset folder, every field of the right type, every shard in the folder.
 
     Raises:
-      UserError: there is none (the conversion did not finish), or it is of another format.
+      UserError: there is none (the conversion did not finish), it is of another format or damaged,
+        or a shard's name leads out of the folder.
     """
     path = pathlib.Path(directory) / NAME
     if not path.is_file():
@@ -45,13 +48,32 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             "`python -m darkjax.data.convert`, or run the same command again if it was stopped"
         )
     try:
-        card = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"expected JSON in {path}: {error}: convert the dataset again") from error
+        card = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"expected JSON in {path}: {error}: {AGAIN}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise UserError(f"expected card format {FORMAT}, found {found} in {path}: convert again")
+    try:
+        cardcheck.check(card)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}: {AGAIN}") from error
+    for split in card["splits"].values():
+        for shard in split["shards"]:
+            _refuse_link(path.parent, shard["file"])
     return card
+
+
+def _refuse_link(directory: pathlib.Path, file: str) -> None:
+    """A shard may be a link within its folder; the folder may be a link itself."""
+    shard = directory / file
+    if shard.is_symlink() and shard.resolve().parent != directory.resolve():
+        raise UserError(
+            f"expected the shards of {directory} in it; found {file}, a link to {shard.resolve()}: "
+            "put the file itself there, or link the whole folder"
+        )
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

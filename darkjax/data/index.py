@@ -97,8 +97,9 @@ def build(shard: pathlib.Path) -> list[tuple[int, ...]]:
 def load(shard: pathlib.Path) -> np.ndarray:
     """The index of a shard (dtype `ROW`), built again when it is missing or not to be trusted.
 
-    It is stale when its last record does not end where the shard ends. A rebuilt index is written beside the shard where the folder allows it, with one line in the
-    log that says what was wrong with the old one.
+    It is stale when its last record does not end where the shard ends. A rebuilt index is
+    written beside the shard where the folder allows it, with one line in the log that says what
+    was wrong with the old one.
 
     Raises:
       UserError: the shard is missing or truncated.

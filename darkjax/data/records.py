@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from darkjax.data import card as card_file
-from darkjax.data import example, index, tfrecord
+from darkjax.data import cardcheck, example, index, tfrecord
 from darkjax.data.shardfiles import ShardFiles
 from darkjax.errors import UserError
 
@@ -46,7 +46,8 @@ class Records:
           check_crc: check a record's checksum at every read (it touches the whole record).
 
         Raises:
-          UserError: no dataset there, or a shard is missing, truncated or of another dataset.
+          UserError: no dataset there, its card is damaged, or a shard is missing, truncated or
+            of another dataset.
         """
         if read not in READ:
             raise UserError(f"expected read to be one of {', '.join(READ)}; found {read!r}")
@@ -65,9 +66,9 @@ class Records:
             for shard in split["shards"]
         ]
         parts = [index.load(shard) for shard in shards]
+        self._check(parts)
         self._index = np.concatenate(parts) if parts else np.empty(0, index.ROW)
         self._shard = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        self._check_clips()
         self.meta = self._meta()
         self._files = ShardFiles(shards, read)
 
@@ -114,7 +115,7 @@ class Records:
         if out is None:
             out = np.empty((len(numbers), y1 - y0, x1 - x0, channels), np.uint8)
         if self.check_crc:
-            self._check(record)
+            self._check_crc(record)
         begin, end = int(entry["begin"]), int(entry["end"])
         if self._jpeg:
             self._read_jpeg(record, begin, end, numbers, (y0, y1, x0, x1), out)
@@ -194,12 +195,14 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check_clips(self) -> None:
-        numbers = self._index["clip"]
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(self.clips)):
+    def _check(self, parts: Sequence[np.ndarray]) -> None:
+        """The card adds up, and the indices say the same as the card."""
+        fault = next(iter(cardcheck.faults(self.card)), "")
+        fault = fault or cardcheck.against_indices(self.card, parts)
+        if fault:
             raise UserError(
-                f"expected clip rows 0 to {len(self.clips) - 1}; found {numbers.max()} in the "
-                f"shards of {self.directory}: they belong to another card, convert again"
+                f"{self.directory}: {fault}: `python -m darkjax.data.convert --verify "
+                f"{self.directory}` lists what is wrong; or convert again"
             )
 
     def _meta(self) -> dict[str, np.ndarray]:
@@ -232,7 +235,7 @@ class Records:
         except (UserError, IndexError, ValueError) as error:
             raise UserError(f"damaged record: {error}: {self._where(record)}") from error
 
-    def _check(self, record: int) -> None:
+    def _check_crc(self, record: int) -> None:
         entry = self._index[record]
         begin, length = int(entry["offset"]), int(entry["length"])
         data = self._files.bytes(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from darkjax.data import card as card_file
-from darkjax.data import example, index, tfrecord
+from darkjax.data import cardcheck, example, index, tfrecord
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
 
@@ -35,7 +35,7 @@ def verify(directory: str | os.PathLike[str]) -> list[str]:
     shards = [s for split in card["splits"].values() for s in split["shards"]]
     total = sum(shard["bytes"] for shard in shards)
     progress = Progress(round(total / 1e6), "MB")
-    faults, done = _card_faults(card), 0
+    faults, done = cardcheck.faults(card), 0
     try:
         for number, split in _shards(card):
             shard = card["splits"][split]["shards"][number]
@@ -72,28 +72,6 @@ def report(directory: str | os.PathLike[str]) -> int:
         f"shards, {size:.1f} MB at {size / seconds:.0f} MB/s"
     )
     return 1 if faults else 0
-
-
-def _card_faults(card: Mapping[str, Any]) -> list[str]:
-    """What does not add up within the card."""
-    faults = []
-    bad = {entry["clip"] for entry in card["bad"]}
-    for number, row in enumerate(card["clips"]):
-        if row["clip"] != number:
-            faults.append(f"card: row {number} says it is row {row['clip']}")
-        if not 0 <= row["label"] < len(card["classes"]):
-            faults.append(f"card: label {row['label']} of {row['id']} has no class")
-        if (row["shard"] < 0) != (number in bad):
-            faults.append(f"card: {row['id']} is neither in a shard nor listed as bad, or both")
-    for name, split in card["splits"].items():
-        records = sum(shard["records"] for shard in split["shards"])
-        rows = sum(r["split"] == name and r["shard"] >= 0 for r in card["clips"])
-        if not split["clips"] == records == rows == sum(split["per_class"]):
-            faults.append(
-                f"card: split {name} counts {split['clips']} clips, {records} records, {rows} rows "
-                f"and {sum(split['per_class'])} per class"
-            )
-    return faults
 
 
 def _stored_index(path: pathlib.Path) -> tuple[np.ndarray | None, list[str]]:
