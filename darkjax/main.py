@@ -12,6 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from darkjax import config as configs
+from darkjax import overrides
 from darkjax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -77,7 +78,7 @@ def _config_errors(error: Exception) -> str:
 def _parse(argv: list[str]) -> list[str]:
     """Parse the flags; absl would print the traceback of an error inside a config."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(overrides.sections(argv))
     except flags.Error as e:
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
         ours = [line.partition("UserError: ")[2] for line in lines if "UserError: " in line]

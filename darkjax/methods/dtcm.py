@@ -41,7 +41,7 @@ def make(config: Any, num_classes: int) -> base.Method:
     if config.objective not in OBJECTIVES:
         raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
     options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}
-    enhancer = models.build(config.enhancer, None, **options)
+    enhancer = models.build(config.enhancer, None, section="enhancer", **options)
     classifier = models.build(config.model, num_classes, **options)
     learns = not config.enhancer_frozen
 

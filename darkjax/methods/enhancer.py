@@ -33,7 +33,11 @@ def make(config: Any, num_classes: int) -> base.Method:
             "SCI has its own loss, curves the others"
         )
     enhancer = models.build(
-        config.enhancer, None, dtype=jnp.dtype(config.dtype), bn_group=config.bn_group
+        config.enhancer,
+        None,
+        section="enhancer",
+        dtype=jnp.dtype(config.dtype),
+        bn_group=config.bn_group,
     )
 
     def init(rng, batch):

@@ -57,8 +57,9 @@ def make(config: Any, num_classes: int) -> base.Method:
     student = models.build(config.model, num_classes, **options)
     distil = config.distill.weight > 0
     frozen_net = config.luminous_frozen
-    backbone = {"name": config.model.luminous_net, **config.model.luminous}
-    teacher = models.build(backbone, num_classes, **options)
+    net = config.model.luminous_net
+    _, fields = models.resolve(net, config.model.luminous, "model.luminous", "model.luminous_net")
+    teacher = models.build({"name": net, **fields}, num_classes, **options)
 
     def views(video):  # float in [0, 1] -> what each pathway expects
         main = base.normalise(video, config.mean, config.std)

@@ -25,12 +25,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax import models
+from darkjax.errors import UserError
 from darkjax.models import layers, vit
 from darkjax.models.r2plus1d import R2Plus1D
 from darkjax.models.resnet3d import ResNet3D
 from darkjax.ops import fourier
 
-LUMINOUS = {"r2plus1d": R2Plus1D, "resnet3d": ResNet3D}
+LUMINOUS = (R2Plus1D, ResNet3D)
 
 
 class Critic(nn.Module):
@@ -179,9 +181,17 @@ class LiftNet(nn.Module):
             self.width, dict(self.pvit or {}), self.remat, self.dtype, name="pvit"
         )(video, train=train)
         out |= {f"pvit/{k}": v for k, v in pvit_out.items()}
-        net = LUMINOUS[self.luminous_net](
+        cls, fields = models.resolve(
+            self.luminous_net, self.luminous or {}, "model.luminous", "model.luminous_net"
+        )
+        if cls not in LUMINOUS:
+            raise UserError(
+                f"model.luminous_net={self.luminous_net!r}: expected one of r2plus1d, resnet3d and "
+                "the names of their sizes, such as r3d18"
+            )
+        net = cls(
             None,
-            **dict(self.luminous or {}),
+            **fields,
             bn_group=self.bn_group,
             remat=self.remat,
             dtype=self.dtype,
