@@ -21,6 +21,7 @@ from typing import Any
 
 from darkjax.data import card as card_file
 from darkjax.data import shards as shards_file
+from darkjax.data import stopping
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset
 from darkjax.data.example import ENCODINGS
 from darkjax.data.jobs import run
@@ -79,7 +80,7 @@ def convert(
         raise UserError(f"expected clips of dataset {dataset.name!r}; found none in {raw}")
     classes = dataset.class_names(root)
     jobs = _plan(dataset, root, pathlib.Path(out), clips, classes, settings, shards)
-    _make_folder(pathlib.Path(out))
+    _make_folder(pathlib.Path(out), alone=shard_count == 1)
     reports = {job.shard.name: shards_file.finished(job) for job in jobs}
     mine = [job for job in jobs[shard_index::shard_count] if reports[job.shard.name] is None]
     reports.update(run(mine, workers))
@@ -132,9 +133,11 @@ def _check_leftovers(out: pathlib.Path, jobs: Sequence[Job]) -> None:
             )
 
 
-def _make_folder(out: pathlib.Path) -> None:
+def _make_folder(out: pathlib.Path, alone: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for stale in out.glob(f"{card_file.NAME}.part-*") if alone else ():
+            stale.unlink(missing_ok=True)  # of a run that was killed
     except OSError as error:
         raise UserError(f"could not make the folder {out}: {error.strerror}: see --out") from error
 
@@ -208,23 +211,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = vars(_parser().parse_args(argv))
     options = {name: flags.pop(name) for name in DATASET_OPTIONS if name in flags}
     try:
-        if (directory := flags.pop("verify")) is not None:
-            from darkjax.data.verify import report
-
-            return report(directory)
-        for name in ("dataset", "out"):
-            if flags[name] is None:
-                raise UserError(f"expected --{name}; found none: see --help")
-        dataset = get_dataset(flags.pop("dataset"), **options)
-        out = flags["out"]
-        card = convert(dataset, **flags)
+        with stopping.raised():
+            return _run(flags, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped: the same command continues", file=sys.stderr)
-        return 130
-    _print_summary(card, out)
+    except stopping.Stopped as stop:
+        how = "the same command goes on; finished shards are kept"
+        print(f"stopped by {stop.name}: {how}", file=sys.stderr)
+        return 128 + stop.number
+
+
+def _run(flags: dict[str, Any], options: Mapping[str, Any]) -> int:
+    if (directory := flags.pop("verify")) is not None:
+        from darkjax.data.verify import report
+
+        return report(directory)
+    for name in ("dataset", "out"):
+        if flags[name] is None:
+            raise UserError(f"expected --{name}; found none: see --help")
+    dataset = get_dataset(flags.pop("dataset"), **options)
+    card = convert(dataset, **flags)
+    _print_summary(card, flags["out"])
     return 0
 
 

@@ -1,11 +1,14 @@
 """Running the conversion's jobs, in this process or in others."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
-from darkjax.data import shards
+from darkjax.data import shards, stopping
 from darkjax.data.progress import Progress
 from darkjax.data.shards import Job
 from darkjax.errors import UserError
@@ -25,6 +28,10 @@ def run(jobs: Sequence[Job], workers: int) -> dict[str, dict[str, Any]]:
         if workers < 1 or not jobs:
             return _run_here(jobs, progress)
         return _run_in_pool(jobs, min(workers, len(jobs)), progress)
+    except BaseException:
+        for job in jobs:  # a worker that ends with its parent cannot tidy up
+            shards.remove_parts(job)
+        raise
     finally:
         progress.close()
 
@@ -45,28 +52,40 @@ def _run_in_pool(
 ) -> dict[str, dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
+    # Nothing is ever sent. Only this process has the writing end, so that the workers see the
+    # pipe's end when it is closed, or when this process ends in whatever way.
+    watched, lifeline = context.Pipe(duplex=False)
     reports: dict[str, dict[str, Any]] = {}
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(counter,)
-    ) as pool:
-        futures = {pool.submit(_work, job): job for job in jobs}
-        waiting = set(futures)
+    with (
+        watched,
+        lifeline,
+        concurrent.futures.ProcessPoolExecutor(
+            workers, context, initializer=_start_worker, initargs=(counter, watched)
+        ) as pool,
+    ):
         try:
+            with stopping.delayed():
+                futures = {pool.submit(_work, job): job for job in jobs}
+            waiting = set(futures)
             while waiting:
                 ready, waiting = concurrent.futures.wait(
                     waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
                 )
                 for future in ready:
-                    reports[futures[future].shard.name] = future.result()
+                    future.result()
+                    job = futures[future]
+                    reports[job.shard.name] = shards.read_report(job)
                 bad = sum(len(report["bad"]) for report in reports.values())
-                progress.update(counter.value, f", {bad} bad" if bad else "")
+                # Without its lock: a worker may have been killed while it held it.
+                progress.update(counter.get_obj().value, f", {bad} bad" if bad else "")
         except concurrent.futures.process.BrokenProcessPool as error:
+            lifeline.close()
             raise UserError(
                 "a worker process died, perhaps for lack of memory: run the same command again, "
                 "with fewer --workers; finished shards are kept"
             ) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            lifeline.close()
             raise
     return reports
 
@@ -74,13 +93,24 @@ def _run_in_pool(
 _counter: Any = None  # in a worker process: clips done by all of them
 
 
-def _start_worker(counter: Any) -> None:
+def _start_worker(counter: Any, watched: Any) -> None:
     global _counter
     _counter = counter
+    stopping.worker()
+    threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
 
 
-def _work(job: Job) -> dict[str, Any]:
-    return shards.write(job, _tick)
+def _end_with_parent(watched: Any) -> None:
+    """Wait for the pipe's end, then leave at once; what is half written has a temporary name."""
+    with contextlib.suppress(OSError, EOFError):
+        watched.recv_bytes()
+    os._exit(1)
+
+
+def _work(job: Job) -> None:
+    """Write a shard. The parent reads the report from disc: a long answer through the pool's pipe
+    could be cut in two by a worker that is killed, and the parent would wait for the rest."""
+    shards.write(job, _tick)
 
 
 def _tick() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from darkjax.data.clip import Clip
 from darkjax.data.decode import Video
 from darkjax.errors import UserError
 
+REPORT = {"file", "records", "bytes", "sha256", "settings", "clips", "rows", "bad"}
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -77,10 +79,7 @@ def finished(job: Job) -> dict[str, Any] | None:
     """
     if not job.report.is_file():
         return None
-    try:
-        report = json.loads(job.report.read_text())
-    except ValueError as error:
-        raise UserError(f"expected JSON in {job.report}: {error}: delete that file") from error
+    report = read_report(job)
     wanted = dataclasses.asdict(job.settings)
     if report["settings"] != wanted:
         changed = [
@@ -101,6 +100,26 @@ def finished(job: Job) -> dict[str, Any] | None:
     return report if written else None
 
 
+def read_report(job: Job) -> dict[str, Any]:
+    """The report beside a finished shard. UserError when it is damaged."""
+    try:
+        report = json.loads(job.report.read_text("utf-8"))
+        if report["file"] != job.shard.name or not REPORT <= report.keys():
+            raise ValueError(f"found {', '.join(report)}")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"expected the report of {job.shard.name} in {job.report}: {error}: delete that file "
+            "and run the same command again"
+        ) from error
+    return report
+
+
+def remove_parts(job: Job) -> None:
+    """Remove what a run that was killed left half written of a shard, its index and its report."""
+    for stale in job.out.glob(f"{glob.escape(job.shard.stem)}.*.part-*"):
+        stale.unlink(missing_ok=True)
+
+
 def write(job: Job, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Decode the clips of a job and write its shard, index and report, in that order.
 
@@ -118,8 +137,7 @@ def write(job: Job, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
       UserError: the disc is full or not writable.
     """
     part = job.shard.with_name(f"{job.shard.name}.part-{os.getpid()}")
-    for stale in job.out.glob(f"{job.shard.name}.part-*"):
-        stale.unlink(missing_ok=True)  # of a run that was killed
+    remove_parts(job)
     try:
         try:
             report, entries = _write_records(job, part, tick)
