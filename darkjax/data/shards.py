@@ -104,7 +104,7 @@ def read_report(job: Job) -> dict[str, Any]:
     """The report beside a finished shard. UserError when it is damaged."""
     try:
         report = json.loads(job.report.read_text("utf-8"))
-        if report["file"] != job.shard.name or not REPORT <= report.keys():
+        if report["file"] != job.shard.name or not report.keys() >= REPORT:
             raise ValueError(f"found {', '.join(report)}")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(

@@ -87,6 +87,20 @@ def test_a_killed_conversion_is_continued(tmp_path):
     assert 0 < len(dataset.loaded) < 20
 
 
+@pytest.mark.parametrize("harm", [b"", b"{", b"[]", b"7", b'{"file": "other"}', b"\xff", None])
+def test_a_damaged_report_is_one_line(tmp_path, harm):
+    convert(Noise(train=2, test=0), tmp_path, shards=1)
+    report = tmp_path / "noise-train-00000-of-00001.json"
+    before = report.read_bytes()
+    report.write_bytes(before.replace(b'"rows"', b'"rose"') if harm is None else harm)
+    with pytest.raises(UserError, match=rf"in {report}: .*: delete that file and run") as error:
+        convert(Noise(train=2, test=0), tmp_path, shards=1)
+    assert "\n" not in str(error.value)
+    report.unlink()
+    convert(Noise(train=2, test=0), tmp_path, shards=1)
+    assert report.read_bytes() == before
+
+
 def test_an_error_leaves_no_half_shard(tmp_path, monkeypatch):
     dataset = Noise()
 
@@ -272,9 +286,9 @@ def test_progress_is_redrawn_only_on_a_terminal(monkeypatch):
     assert progress.line(50) == "50/100 clips, 3.3 clips/s, 0.2 min left"
 
 
-def test_work_is_counted_across_processes():
+def test_work_is_counted_across_processes(monkeypatch):
     counter = jobs.multiprocessing.get_context("spawn").Value("q", 0)
-    jobs._start_worker(counter)
+    monkeypatch.setattr(jobs, "_counter", counter)
     jobs._tick()
     jobs._tick()
     assert counter.value == 2

@@ -16,8 +16,8 @@ import pytest
 from darkjax.data import convert as cli
 
 FLAGS = [
-    "--dataset=synthetic", "--clips_per_class=train:4", "--groups=train:4", "--classes=Walk,Sit,Run,Jump", "--frames=12",
-    "--height=48", "--width=64", "--shards=4",
+    "--dataset=synthetic", "--clips_per_class=train:4", "--groups=train:4",
+    "--classes=Walk,Sit,Run,Jump", "--frames=12", "--height=48", "--width=64", "--shards=4",
 ]  # fmt: skip
 COMMAND = [sys.executable, "-W", "error", "-m", "darkjax.data.convert", *FLAGS]
 
