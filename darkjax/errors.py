@@ -1,4 +1,9 @@
-"""The one error a user is meant to read."""
+"""The one error a user is meant to read, being stopped, and what a full disk says."""
+
+import errno
+import os
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class UserError(ValueError):
@@ -7,3 +12,35 @@ class UserError(ValueError):
     The message is one line: what was expected, what was found, in which file,
     and what to do next. Programs print it without a traceback and exit with 2.
     """
+
+
+class Stopped(Exception):
+    """A signal ended the training early; the last checkpoint is whole.
+
+    `signal` is its number: a program exits with 128 more, as shells and clusters expect, so that
+    what was stopped is not taken for what is done.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.signal = number
+
+
+def storage(error: BaseException | None) -> str | None:
+    """What the file system refused, if that is behind an error: "No space left on device".
+
+    Libraries below wrap it in errors of their own, so the whole chain is searched, and its texts.
+    """
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in FULL:
+            return os.strerror(error.errno)
+        for number in FULL:
+            if os.strerror(number) in str(error):
+                return os.strerror(number)
+        for inner in getattr(error, "exceptions", ()):
+            if storage(inner):
+                return storage(inner)
+        error = error.__cause__ or error.__context__
+    return None

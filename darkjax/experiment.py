@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import re
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 
-from darkjax import checkpoint, sharding, train, version
+from darkjax import checkpoint, identity, lock, sharding, train, trained, version
 from darkjax import config as configs
 from darkjax.data import images, split
 from darkjax.data.records import Records
-from darkjax.errors import UserError
+from darkjax.errors import Stopped, UserError, storage
 from darkjax.eval import classify, collect, enhance
 from darkjax.weights import card
 
@@ -33,31 +37,63 @@ def join(address: str | None = None, count: int | None = None, index: int | None
         jax.distributed.initialize(address, count, index, cluster_detection_method="deactivate")
 
 
-def run(config: Any, workdir: str, mode: str = "all", command: str = "") -> dict[str, Any]:
+def run(
+    config: Any,
+    workdir: str,
+    mode: str = "all",
+    command: str = "",
+    *,
+    extend: bool = False,
+    eval_name: str = "",
+) -> dict[str, Any]:
     """Run `config` in `workdir`; what is finished there is not done again.
 
     Args:
       config: from a file of `configs/`.
-      workdir: its folder: `STAGE/` for each stage, `config.json`, `report.html`.
+      workdir: its folder: `STAGE/` for each stage, `report.html`.
       mode: "all", "train", "evaluate" or "report".
       command: what the report says was typed.
+      extend: a stage that was trained for fewer epochs or steps goes on from its last checkpoint.
+      eval_name: with mode "evaluate", the name of other records that the run is judged on: results
+        go to `STAGE/eval-NAME/` and everything else is left alone.
 
     Returns:
-      The results of the last stage (`classify.results`), empty when training was stopped early.
+      The results of the last stage (`classify.results`), empty with mode "train".
 
     Raises:
       UserError: whatever the user can put right.
+      Stopped: a signal ended the training early, after a checkpoint.
     """
-    start = time.monotonic()
     if "://" in str(workdir):
         raise UserError(
             f"workdir={workdir!r}: expected a folder on a mounted file system; mount the bucket "
             "(gcsfuse, Filestore) and give its path"
         )
+    if eval_name and (mode != "evaluate" or not re.fullmatch(r"[\w.-]+", eval_name)):
+        raise UserError(
+            f"eval_name={eval_name!r}, mode={mode!r}: expected a name of letters, digits, '.', '_' "
+            "and '-', and --mode=evaluate"
+        )
     use_compilation_cache()
-    config = configs.resolve(config)
+    try:
+        with _alone(workdir):
+            return _run(configs.resolve(config), workdir, mode, command, extend, eval_name)
+    except Exception as e:
+        if isinstance(e, UserError | Stopped) or storage(e) is None:
+            raise
+        raise UserError(
+            f"writing in {workdir} failed: {storage(e)}; every whole checkpoint is kept: make room "
+            "and give the same command again"
+        ) from e
+
+
+def _run(
+    config: Any, workdir: str, mode: str, command: str, extend: bool, eval_name: str
+) -> dict[str, Any]:
+    start = time.monotonic()
     records = open_records(config, workdir)
-    configs.check_classes(config, len(records.classes), str(records.directory))
+    if not eval_name:
+        configs.check_classes(config, len(records.classes), str(records.directory))
     mesh = sharding.make_mesh(config.mesh)
     chief = jax.process_index() == 0
     say = print if chief else lambda *_: None
@@ -71,25 +107,48 @@ def run(config: Any, workdir: str, mode: str = "all", command: str = "") -> dict
     for number, name in enumerate(config.stages, start=1):
         say(f"stage {number} of {len(config.stages)}: {name}")
         folder = os.path.join(workdir, name)
-        if mode in ("all", "train") and not finished(config, name, folder):
-            outcome = _train(config, name, workdir, records, mesh)
-            if not outcome.finished:
-                return {}
+        origins = _origins(config, name, workdir)
+        now = identity.of(config, name, records.digest, origins)
+        if mode in ("all", "train") and not finished(name, folder, now, extend):
+            outcome = _train(config, name, workdir, records, mesh, origins, extend)
+            if outcome.signal is not None and not outcome.finished:
+                raise Stopped(f"stopped at step {outcome.saved_at} of {name}", outcome.signal)
             if chief:
-                _write_json(folder, "done.json", _identity(config, name))
+                _write_json(folder, "done.json", now)
         elif mode in ("all", "train"):
             say(f"{name} was finished earlier in {folder}")
         if mode == "train":
             continue
-        if mode == "report" and os.path.exists(os.path.join(folder, "results.json")):
-            found = configs.read_json(os.path.join(folder, "results.json"))
-        elif mode != "report" or name == config.stages[-1]:
-            found = evaluate(config, name, workdir, records, mesh)
+        if mode == "report":
+            found = _kept_results(config, name, workdir, records)
+        if mode != "report" or (name == config.stages[-1] and not found):
+            found = evaluate(config, name, workdir, records, mesh, eval_name)
     if mode != "train" and chief:
-        path = collect.write(config, workdir, records, rows[1], found, command)
-        print(f"report: {path}")
+        if not eval_name:
+            print(f"report: {collect.write(config, workdir, records, rows[1], found, command)}")
         say(table(found, time.monotonic() - start))
     return found
+
+
+@contextlib.contextmanager
+def _alone(workdir: str) -> Iterator[None]:
+    """The workdir locked by process 0; when it cannot be had, every process hears of it."""
+    if jax.process_count() == 1:
+        with lock.held(workdir):
+            yield
+        return
+    from jax.experimental import multihost_utils
+
+    with contextlib.ExitStack() as stack:
+        error = None
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(lock.held(workdir))
+            except UserError as e:
+                error = e
+        if multihost_utils.broadcast_one_to_all(np.asarray(error is not None)):
+            raise error or UserError(f"{workdir}: process 0 could not have it, see its output")
+        yield
 
 
 def quiet() -> None:
@@ -129,43 +188,45 @@ def open_records(config: Any, workdir: str) -> Records:
     return Records(folder, read=config.data.read, check_crc=config.data.check_crc)
 
 
-def finished(config: Any, name: str, folder: str) -> bool:
-    """Whether this stage, with this config, was trained to its end in `folder`."""
+def finished(name: str, folder: str, now: identity.Flat, extend: bool = False) -> bool:
+    """Whether this stage, with this identity, was trained to its end in `folder`."""
     path = pathlib.Path(folder, "done.json")
     if not path.exists():
         return False
-    before, now = configs.read_json(path), _identity(config, name)
-    if before != now:
-        changed = sorted(k for k in now if before.get(k) != now[k])
-        raise UserError(
-            f"{folder} was trained with other settings ({', '.join(changed)}): give another "
-            "--workdir, or delete that folder to train it again"
-        )
-    return True
+    changed = identity.changes(identity.of_done(configs.read_json(path)), now)
+    if not changed:
+        return True
+    length = identity.only_length(changed, name)
+    if extend and length:
+        return False  # the loop says whether it is longer, and what that means
+    hint = "add --extend to train on from there, " if length else ""
+    raise UserError(
+        f"{folder} was trained with other settings: {identity.told(changed)}: {hint}give another "
+        "--workdir, or delete that folder to train it again"
+    )
 
 
-def _identity(config: Any, name: str) -> dict[str, Any]:
-    """The settings that a stage's weights depend on, flat, as JSON."""
-    stage, data = config[name].to_dict(), config.data.to_dict()
-    for field in (
-        "dir",
-        "read",
-        "check_crc",
-        "num_threads",
-        "workers",
-        "views_clips",
-        "views_crops",
-    ):
-        data.pop(field)
-    flat: dict[str, Any] = {"seed": config.seed}
-    for part, values in ((name, stage), ("data", data)):
-        flat |= {f"{part}.{k}": v for k, v in values.items()}
-    return json.loads(json.dumps(flat))
+def _folder_of(config: Any, source: str, workdir: str) -> str:
+    """Where a source of `init_from` is: an earlier stage of this run, or a path."""
+    return os.path.join(workdir, source) if source in config.stages else source
 
 
-def _train(config: Any, name: str, workdir: str, records: Records, mesh: Any) -> train.Outcome:
+def _origins(config: Any, name: str, workdir: str) -> dict[str, str | None]:
+    """A mark of what each source of a stage's `init_from` gives."""
+    sources = sorted({rule[0] for rule in config[name].init_from})
+    return {s: identity.origin(_folder_of(config, s, workdir)) for s in sources}
+
+
+def _train(
+    config: Any,
+    name: str,
+    workdir: str,
+    records: Records,
+    mesh: Any,
+    origins: dict[str, str | None],
+    extend: bool,
+) -> train.Outcome:
     """Run the loop for one stage, evaluating as it goes."""
-    stage = config[name]
     _, held, _ = split.rows(records, config.data)
     steps: dict[int, Any] = {}
 
@@ -185,24 +246,28 @@ def _train(config: Any, name: str, workdir: str, records: Records, mesh: Any) ->
         )
         return classify.summarise(found)
 
-    sources = {}
-    for source in {rule[0] for rule in stage.init_from}:
-        folder = os.path.join(workdir, source) if source in config.stages else source
-        sources[source] = source_variables(folder)
+    def sources() -> dict[str, dict[str, Any]]:
+        folders = {source: _folder_of(config, source, workdir) for source in origins}
+        return {s: source_variables(folder, records.classes) for s, folder in folders.items()}
+
     return train.run(
         config,
-        stage,
+        name,
         records,
         workdir=os.path.join(workdir, name),
         mesh=mesh,
         evaluate=score,
         sources=sources,
+        origins=origins,
+        extend=extend,
     )
 
 
-def source_variables(folder: str) -> dict[str, Any]:
+def source_variables(folder: str, classes: tuple[str, ...] | None = None) -> dict[str, Any]:
     """What `init_from` takes from a folder: a run's stage, its checkpoints, or published weights
     that `darkjax.weights.convert` wrote (rules for those: `darkjax.weights.load`).
+
+    `classes` of the new training: a run that was trained on others is said to be.
     """
     if card.is_weights(folder):
         from darkjax.weights import load
@@ -212,33 +277,50 @@ def source_variables(folder: str) -> dict[str, Any]:
             print(f"{folder}: {weights.arch}, trained on {weights.preprocess}")
         return weights.variables
     inner = os.path.join(folder, "checkpoints")
-    return checkpoint.load_variables(inner if os.path.isdir(inner) else folder)
+    inner = inner if os.path.isdir(inner) else folder
+    theirs = checkpoint.read_meta(inner).get("classes")
+    if classes and theirs and tuple(theirs) != classes and jax.process_index() == 0:
+        print(
+            f"{folder} was trained on other classes ({', '.join(theirs)}): its last layer, if a "
+            "rule of init_from takes it, has learnt those; (?!head/) leaves it out"
+        )
+    return checkpoint.load_variables(inner)
 
 
-def restored(config: Any, name: str, workdir: str, records: Records) -> tuple[Any, Any]:
-    """(method, variables) of a stage's best checkpoint."""
-    from darkjax import methods
+def evaluate(
+    config: Any, name: str, workdir: str, records: Records, mesh: Any, eval_name: str = ""
+) -> dict[str, Any]:
+    """Judge a stage's best checkpoint; writes its `results.json` and `predictions.npz`.
 
-    method = methods.make(config[name], len(records.classes))
-    folder = os.path.join(workdir, name, "checkpoints")
-    return method, checkpoint.load_variables(folder)
-
-
-def evaluate(config: Any, name: str, workdir: str, records: Records, mesh: Any) -> dict[str, Any]:
-    """Judge a stage's best checkpoint; writes its `results.json` and `predictions.npz`."""
+    With `eval_name`, on records it was not trained on, into a folder of its own: classes are
+    matched by name, and what does not match is left out and listed.
+    """
     _, held, split_name = split.rows(records, config.data)
-    method, variables = restored(config, name, workdir, records)
+    method, variables, classes = trained.load(
+        config, name, workdir, records, elsewhere=bool(eval_name)
+    )
+    folder = os.path.join(workdir, name, *([f"eval-{eval_name}"] if eval_name else []))
     best = config[name].keep_best
-    judged = {"checkpoint": f"best {best} of this split" if best else "last"}
+    judged: dict[str, Any] = {
+        "checkpoint": f"best {best} of the split it was trained with" if best else "last",
+        "weights": identity.origin(os.path.join(workdir, name)),
+        "judged_on": _judged_on(config, records),
+    }
     if not method.classifies:
         numbers, cells = enhance.evaluate(
             method, variables, records, held, config.data, pictures=config.report_clips
         )
         result = {"name": f"enhancement of {split_name}", "numbers": numbers, **judged}
         if jax.process_index() == 0:
-            _write_json(os.path.join(workdir, name), "results.json", result)
-            images.write_image(pathlib.Path(workdir, "before_after.png"), enhance.sheet(cells))
+            _write_json(folder, "results.json", result)
+            place = folder if eval_name else workdir
+            images.write_image(pathlib.Path(place, "before_after.png"), enhance.sheet(cells))
         return result
+    if eval_name:
+        held, unmatched = classify.matched(records, held, classes)
+        judged |= unmatched
+        if jax.process_index() == 0:
+            print(classify.told(unmatched, len(held)))
     found = classify.predict(
         classify.make_predict(method, mesh),
         jax.device_put(variables, sharding.replicated(mesh)),
@@ -248,10 +330,31 @@ def evaluate(config: Any, name: str, workdir: str, records: Records, mesh: Any) 
         batch_size=config.eval_batch_size,
         mesh=mesh,
     )
-    result = classify.results(found, records, split_name, config.data) | judged
+    if eval_name:
+        found = classify.relabelled(found, records.classes, classes)
+    result = classify.results(found, records, split_name, config.data, classes) | judged
     if jax.process_index() == 0:
-        classify.save(os.path.join(workdir, name), found, result)
+        classify.save(folder, found, result)
     return result
+
+
+def _judged_on(config: Any, records: Records) -> dict[str, Any]:
+    """What the numbers of an evaluation depend on beside the weights."""
+    data = {
+        k: v for k, v in config.data.to_dict().items() if f"data.{k}" not in identity.MAY_CHANGE
+    }
+    return json.loads(json.dumps({"digest": records.digest, **data}))
+
+
+def _kept_results(config: Any, name: str, workdir: str, records: Records) -> dict[str, Any]:
+    """The results of an earlier evaluation, if they are of these weights and this data."""
+    path = pathlib.Path(workdir, name, "results.json")
+    if not path.exists():
+        return {}
+    found = configs.read_json(path)
+    same = found.get("judged_on") == _judged_on(config, records)
+    current = found.get("weights") == identity.origin(os.path.join(workdir, name))
+    return found if same and current else {}
 
 
 def table(found: dict[str, Any], seconds: float) -> str:

@@ -6,6 +6,7 @@ Flags only; the work is in `darkjax.experiment`, which notebooks call.
 import os
 import re
 import shlex
+import signal
 import sys
 
 from absl import app, flags
@@ -13,7 +14,7 @@ from ml_collections import config_flags
 
 from darkjax import config as configs
 from darkjax import overrides
-from darkjax.errors import UserError
+from darkjax.errors import Stopped, UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="Experiment, e.g. configs/lift_arid.py:demo.", lock_config=True
@@ -26,6 +27,12 @@ _MODE = flags.DEFINE_enum(
     "all",
     ["all", "train", "evaluate", "report"],
     "all: train what is not trained yet, evaluate, report. evaluate, report: from what is there.",
+)
+_EXTEND = flags.DEFINE_bool(
+    "extend", False, "Train a finished or stopped stage on to more epochs or steps than it had."
+)
+_EVAL_NAME = flags.DEFINE_string(
+    "eval_name", "", "With --mode=evaluate: judge on other records, into STAGE/eval-NAME/."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes; found out by JAX on TPU, Slurm and GKE."
@@ -53,9 +60,22 @@ def main(argv: list[str]) -> None:
             experiment.quiet()
         if _DISTRIBUTED.value or _COORDINATOR.value:
             experiment.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-        experiment.run(_CONFIG.value, workdir, _MODE.value, command=_command())
+        experiment.run(
+            _CONFIG.value,
+            workdir,
+            _MODE.value,
+            command=_command(),
+            extend=_EXTEND.value,
+            eval_name=_EVAL_NAME.value,
+        )
     except UserError as e:
         _fail(str(e))
+    except Stopped as e:
+        sys.exit(128 + e.signal)  # not 0: a cluster must not take it for done
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGINT)  # at once: nothing that is still being written is waited for
 
 
 def _command() -> str:

@@ -9,9 +9,7 @@ import collections
 import contextlib
 import math
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from darkjax import checkpoint, methods, optim, sharding, writers
+from darkjax import checkpoint, identity, methods, optim, sharding, stops, writers
 from darkjax import state as states
 from darkjax.data import pipeline, split
 from darkjax.data.records import Records
@@ -28,25 +26,31 @@ from darkjax.errors import UserError
 # jax 0.10 on several CPU devices deadlocks with some 64 steps queued; accelerators lose nothing.
 MAX_IN_FLIGHT = 8
 Evaluate = Callable[[methods.Method, dict[str, Any]], dict[str, float]]
+Sources = Callable[[], dict[str, dict[str, Any]]]
 
 
 class Outcome(NamedTuple):
-    """What a stage ended with; `finished` is False when a signal stopped it early."""
+    """What a stage ended with; `finished` is False when it was stopped early, at `saved_at`, by the
+    signal of that number, or by `max_steps`."""
 
     state: states.TrainState
     method: methods.Method
     finished: bool
+    saved_at: int | None
+    signal: int | None
 
 
 def run(
     config: Any,
-    stage: Any,
+    name: str,
     records: Records,
     *,
     workdir: str | os.PathLike[str],
     mesh: jax.sharding.Mesh,
     evaluate: Evaluate | None = None,
-    sources: dict[str, dict[str, Any]] | None = None,
+    sources: Sources = dict,
+    origins: Mapping[str, str | None] | None = None,
+    extend: bool = False,
     max_steps: int | None = None,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Outcome:
@@ -54,18 +58,21 @@ def run(
 
     Args:
       config: the whole resolved config; `seed`, `data`, `sharding` and `log_every` are used.
-      stage: the stage's own part: method, model, optim, epochs or steps, batch_size, …
+      name: of the stage: `config[name]` has its method, model, optim, epochs or steps, …
       records: the dataset.
       workdir: the stage's folder: `checkpoints/`, `metrics.jsonl`, `tensorboard/`.
       mesh: see `sharding.make_mesh`.
       evaluate: called with the method and its variables every `stage.eval_every` epochs.
-      sources: weights of earlier stages by name, for `stage.init_from`.
+      sources: gives weights by the names that `stage.init_from` uses; called for a fresh state.
+      origins: marks of those weights (`identity.origin`), compared when a run is taken up again.
+      extend: a checkpoint of a shorter training may be gone on from.
       max_steps: stop (and save) there as a signal would; for tests and notebooks.
       on_step: called with each step's number and metrics, in order, up to 8 steps late.
 
     Raises:
       UserError: the config does not fit the data or the checkpoint; a loss term is NaN or inf.
     """
+    stage = config[name]
     # ---- data -------------------------------------------------------------------------------
     train_rows, _, _ = split.rows(records, config.data)
     sharding.check_batch(mesh, stage.batch_size)
@@ -113,10 +120,16 @@ def run(
     meta = {
         "seed": config.seed,
         "data": records.digest,
+        "classes": list(records.classes),
+        "total_steps": total_steps,
         "config": config.to_json_best_effort(),
+        "identity": identity.of(config, name, records.digest, origins or {}),
     }
     resume = saver.latest()
-    state, line = _begun(saver, resume, state, meta, stage, sources or {}, workdir)
+    if resume is None:
+        state, line = _fresh(state, stage, sources)
+    else:
+        state, line = _resumed(saver, resume, state, meta, name, extend, workdir)
     say(line)
 
     update = make_update(method, tx, stage, config.seed, total_steps, mesh, shardings)
@@ -135,7 +148,7 @@ def run(
         writers.Progress(
             total_steps, stage.batch_size, process_index=jax.process_index()
         ) as progress,
-        _on_sigterm() as terminated,
+        stops.listening(saver.reached_preemption) as stop,
         _closing(batches(step)) as data,
     ):
         flight = _Flight(writer, config.log_every, rate, on_step)
@@ -147,7 +160,7 @@ def run(
             step += 1
             flight.launched(step, metrics)
             progress.update(step, flight.latest)
-            stopped = saver.reached_preemption(step) if jax.process_count() > 1 else terminated()
+            stopped = stop.asked(step)
             last = step == end or stopped
             evaluates = evaluate is not None and (
                 step == total_steps or (eval_every and step % eval_every == 0)
@@ -167,31 +180,48 @@ def run(
     finished = step >= total_steps
     if not finished:
         say(f"stopped at step {saved_at} of {total_steps}; the same command goes on from there")
-    return Outcome(state, method, finished)
+    return Outcome(state, method, finished, saved_at, stop.number)
 
 
-def _begun(
+def _fresh(state: states.TrainState, stage: Any, sources: Sources) -> tuple[Any, str]:
+    """The state to begin with, and where its weights come from."""
+    if not stage.init_from:
+        return state, "weights as initialised"
+    return checkpoint.place(state, sources(), stage.init_from)
+
+
+def _resumed(
     saver: checkpoint.Checkpointer,
-    resume: int | None,
+    step: int,
     state: states.TrainState,
     meta: dict[str, Any],
-    stage: Any,
-    sources: dict[str, dict[str, Any]],
+    name: str,
+    extend: bool,
     workdir: str | os.PathLike[str],
-) -> tuple[states.TrainState, str]:
-    """The state to go on from, and where it comes from: a checkpoint, earlier stages, nothing."""
-    if resume is None:
-        if not stage.init_from:
-            return state, "weights as initialised"
-        return checkpoint.place(state, sources, stage.init_from)
-    state, found = saver.restore(resume, state)
-    for key, what in (("data", "dataset"), ("seed", "seed")):
-        if found[key] != meta[key]:
-            raise UserError(
-                f"{workdir} was trained with another {what} ({found[key]}, now {meta[key]}): "
-                "a resumed run must see the same batches; give another --workdir"
-            )
-    return state, f"resumed from the checkpoint of step {resume}"
+) -> tuple[Any, str]:
+    """The state of a checkpoint, when all that its weights depend on is as it was."""
+    state, found = saver.restore(step, state)
+    line = f"resumed from the checkpoint of step {step}"
+    changed = identity.changes(identity.of_meta(found, name), meta["identity"])
+    if not changed:
+        return state, line
+    length = identity.only_length(changed, name)
+    before, now = found.get("total_steps", step), meta["total_steps"]
+    if extend and length and now > before:
+        return state, (
+            f"{line}; extended from {before} to {now} steps: the schedule of the learning rate is "
+            "drawn anew over all of them, so the result is not that of one training of this length"
+        )
+    if extend and length:
+        advice = f"--extend only lengthens, and {now} steps are not more than {before}"
+    elif length:
+        advice = "give the former length, or add --extend to train on from there"
+    else:
+        advice = "a run that goes on must go on as it began: give those again, or another --workdir"
+    raise UserError(
+        f"{workdir} was trained to step {step} with other settings: {identity.told(changed)}: "
+        f"{advice}"
+    )
 
 
 def batch_like(data: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -317,20 +347,6 @@ class _Flight:
         if step == 1 or step % self._log_every == 0:
             row = {**numbers, "lr": float(self._rate(step - 1))}
             self._writer.write(step, row, echo=False)
-
-
-@contextlib.contextmanager
-def _on_sigterm() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGTERM came; the old handler is put back afterwards."""
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield came.is_set  # signals reach the main thread alone
-        return
-    old = signal.signal(signal.SIGTERM, lambda *_: came.set())
-    try:
-        yield came.is_set
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 @contextlib.contextmanager

@@ -31,14 +31,20 @@ def main(o: dict) -> None:
     if o["kill"]:
         threading.Thread(target=_kill_while_writing, args=(o,), daemon=True).start()
     rows = []
-    train.run(
+
+    def done(step, numbers):
+        rows.append(numbers["loss"])
+        print(f"STEP {step}", flush=True)
+
+    outcome = train.run(
         c,
-        c[o["stage"]],
+        o["stage"],
         tiny_run.records(c),
         workdir=o["workdir"],
         mesh=sharding.make_mesh((-1, 1)),
-        on_step=lambda step, numbers: rows.append(numbers["loss"]),
+        on_step=done,
     )
+    print(f"ENDED at {outcome.saved_at}, signal {outcome.signal}", flush=True)
     print("LOSSES " + json.dumps(rows), flush=True)
 
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 import tiny_run
 
 from darkjax import config as configs
-from darkjax import experiment
+from darkjax import experiment, lock, train
 from darkjax.errors import UserError
 
 ROOT = tiny_run.ROOT
@@ -93,8 +94,126 @@ def test_a_finished_stage_with_other_settings_is_refused(whole):
     c, folder, _ = whole
     other = c.copy_and_resolve_references()
     other.teacher.optim.lr = 0.5
-    with pytest.raises(UserError, match=r"other settings \(teacher.optim\).*another --workdir"):
+    with pytest.raises(UserError, match=r"teacher.optim.lr \(0.01, now 0.5\).*another --workdir"):
         experiment.run(other, str(folder))
+
+
+def test_a_stage_is_compared_with_the_weights_it_began_from(whole):
+    _, folder, _ = whole
+    done = json.loads((folder / "student" / "done.json").read_text())
+    assert done["student.init_from[teacher]"].startswith("step 4, ")
+    done["student.init_from[teacher]"] = "step 9, 0123"
+    with pytest.raises(UserError, match=r"init_from\[teacher\] \(step 4.*now step 9"):
+        experiment.finished("student", str(folder / "student"), done)
+
+
+def rendered(c, folder, classes, **options):
+    """Other records like those of the config, with other classes."""
+    other = c.copy_and_resolve_references()
+    with other.unlocked():
+        other.data.synthetic = {**other.data.synthetic.to_dict(), "classes": classes, **options}
+    other.data.dir = str(folder)
+    experiment.open_records(other, str(folder))
+    return other
+
+
+def kept(folder):
+    """What a run has written, by path."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
+    return {p: p.stat().st_mtime_ns for p in files}
+
+
+def test_other_records_are_judged_only_when_asked_and_apart(whole, tmp_path, capsys):
+    c, folder, _ = whole
+    other = rendered(c, tmp_path / "other", ("Stand", "Turn", "Jump"), seed=5)
+    before = kept(folder)
+    for mode in ("evaluate", "report", "all"):
+        with pytest.raises(UserError) as error:
+            experiment.run(other, str(folder), mode)
+        if mode != "all":
+            assert "trained on the classes Jump, Sit, Turn" in str(error.value)
+            assert "--eval_name" in str(error.value)
+    assert kept(folder) == before
+    capsys.readouterr()
+    found = experiment.run(other, str(folder), "evaluate", eval_name="night")
+    assert "the model does not know: Stand; without clips here: Sit" in capsys.readouterr().out
+    assert found["classes"] == ["Jump", "Sit", "Turn"] and found["numbers"]["n"] == 6
+    confusion = np.asarray(found["confusion"])
+    assert confusion.sum(1).tolist() == [3, 0, 3]  # true classes by the model's names
+    assert found["classes_left_out"] == ["Stand"] and found["classes_without_clips"] == ["Sit"]
+    after = kept(folder)
+    new = {p.parent for p in after.keys() - before.keys()}
+    assert new == {folder / stage / "eval-night" for stage in ("teacher", "student")}
+    assert {p: t for p, t in after.items() if p in before} == before
+
+
+def test_a_clip_keeps_its_prediction_whatever_the_order_of_the_classes(whole, tmp_path):
+    c, folder, found = whole
+    other = rendered(c, tmp_path / "turned", ("Turn", "Jump", "Sit"))
+    again = experiment.run(other, str(folder), "evaluate", eval_name="turned")
+    assert again["classes"] == found["classes"]
+    assert again["numbers"]["n"] == found["numbers"]["n"]
+    for run, names in ((folder / "student", found), (folder / "student/eval-turned", again)):
+        labels = np.load(run / "predictions.npz")["label"]
+        assert np.bincount(labels).tolist() == [3, 3, 3], names
+
+
+def test_records_without_a_class_the_model_knows_are_refused(whole, tmp_path):
+    c, folder, _ = whole
+    other = rendered(c, tmp_path / "none", ("Run", "Stand", "Walk"))
+    with pytest.raises(UserError, match=r"no clip of .* has a class the model knows"):
+        experiment.run(other, str(folder), "evaluate", eval_name="none")
+
+
+def test_another_width_is_one_line(whole):
+    c, folder, _ = whole
+    other = c.copy_and_resolve_references()
+    other.student.model.width = 8
+    with pytest.raises(UserError, match=r"student.model.width \(16, now 8\)"):
+        experiment.run(other, str(folder), "evaluate")
+
+
+def test_report_does_not_take_results_of_other_views(whole):
+    c, folder, found = whole
+    other = c.copy_and_resolve_references()
+    other.data.views_clips = 2
+    assert experiment.run(other, str(folder), "report")["name"].startswith("top-1@2x1")
+    assert experiment.run(c, str(folder), "report")["name"] == found["name"]
+
+
+def test_a_new_run_begins_from_another_one_on_other_classes(whole, tmp_path, capsys):
+    c, folder, _ = whole
+    other = rendered(c, tmp_path / "more", ("Run", "Stand", "Walk", "Jump"))
+    other.data.num_classes, other.stages = 4, ("teacher",)
+    other.teacher.init_from = ((f"{folder}/teacher", r"(?!head/)(.*)", r"\1"),)
+    other.teacher.steps = 1
+    capsys.readouterr()
+    found = experiment.run(other, str(tmp_path / "run"))
+    said = capsys.readouterr().out
+    assert "was trained on other classes (Jump, Sit, Turn)" in said and "arrays taken from" in said
+    assert found["classes"] == ["Run", "Stand", "Walk", "Jump"]
+
+
+def test_a_folder_has_one_run_at_a_time(whole):
+    c, folder, _ = whole
+    with (
+        lock.held(folder),
+        pytest.raises(UserError, match=rf"in use by another run \(process {os.getpid()} on"),
+    ):
+        experiment.run(c, str(folder))
+    assert experiment.run(c, str(folder), "report")
+
+
+def test_a_full_disk_is_one_line(tiny_folder, tmp_path, monkeypatch):
+    c = tiny_run.config(tiny_folder)
+    tiny_run.records(c)
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: write: No space left on device") from OSError(28)
+
+    monkeypatch.setattr(train, "run", full)
+    with pytest.raises(UserError, match=r"writing in .* failed: No space left on device; .*again"):
+        experiment.run(c, str(tmp_path))
 
 
 def test_a_class_count_that_the_card_does_not_have_is_refused(tiny_folder, tmp_path):

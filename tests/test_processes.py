@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 import tiny_run
 
+from darkjax import checkpoint, sharding, train
 from darkjax import config as configs
-from darkjax import sharding, train
 
 HERE = os.path.dirname(__file__)
 
@@ -40,6 +41,8 @@ def launch(tiny_folder, workdir, **options):
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=HERE,
+        # XLA's own convolution: the smallest program, and one that the cache keeps.
+        env={**os.environ, "DARKJAX_CONV": "native"},
     )
 
 
@@ -54,23 +57,27 @@ def losses(text):
     return json.loads(re.search(r"^LOSSES (.*)$", text, re.M)[1])
 
 
-def test_two_processes_train_as_one(tiny_folder, tmp_path):
+def launch_two(tiny_folder, workdir, **options):
     tiny_run.records(tiny_run.config(tiny_folder))  # rendered once, before both need it
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    pair = [
-        launch(
-            tiny_folder,
-            tmp_path / "pair",
-            stage="student",
-            devices=2,
-            processes=2,
-            process=p,
-            port=port,
-        )
-        for p in range(2)
-    ]
+    options = {"processes": 2, "port": port, **options}
+    return [launch(tiny_folder, workdir, process=p, **options) for p in range(2)]
+
+
+def wait_for(text, log, process):
+    """Until the process has printed `text`."""
+    while process.poll() is None:
+        with open(log.name) as f:
+            if text in f.read():
+                return
+        time.sleep(0.02)
+    raise AssertionError(finish(log, process))
+
+
+def test_two_processes_train_as_one(tiny_folder, tmp_path):
+    pair = launch_two(tiny_folder, tmp_path / "pair", stage="student", devices=2)
     ends = [finish(*p) for p in pair]
     for code, text in ends:
         assert code == 0, text[-3000:]
@@ -82,7 +89,7 @@ def test_two_processes_train_as_one(tiny_folder, tmp_path):
     alone = []
     train.run(
         c,
-        c.student,
+        "student",
         tiny_run.records(c),
         workdir=tmp_path / "alone",
         mesh=sharding.make_mesh((1, 1), jax.devices()[:1]),
@@ -90,6 +97,34 @@ def test_two_processes_train_as_one(tiny_folder, tmp_path):
     )
     for _, text in ends:
         np.testing.assert_allclose(losses(text), alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("number", "to"),
+    [(signal.SIGTERM, (0, 1)), (signal.SIGTERM, (1,)), (signal.SIGINT, (0,))],
+)
+def test_a_signal_stops_two_processes_at_one_step_with_a_checkpoint(
+    tiny_folder, tmp_path, number, to
+):
+    pair = launch_two(tiny_folder, tmp_path / "pair", steps=100_000, save_every=100_000)
+    wait_for("STEP 2", *pair[0])
+    for p in to:
+        pair[p][1].send_signal(number)
+    if number == signal.SIGTERM:  # once more, while the checkpoint is written
+        while not any(checkpoints_of(tmp_path).glob("*")):
+            time.sleep(0.001)
+        for _, process in pair:
+            process.send_signal(number)
+    ends = [finish(*p) for p in pair]
+    found = [re.search(r"^ENDED at (\d+), signal (\d+)$", text, re.M) for _, text in ends]
+    assert all(code == 0 for code, _ in ends) and all(found), ends
+    steps = {int(m[1]) for m in found}
+    assert len(steps) == 1 and steps.pop() == checkpoint.read_meta(checkpoints_of(tmp_path))["step"]
+    assert int(found[to[0]][2]) == number
+
+
+def checkpoints_of(tmp_path):
+    return tmp_path / "pair" / "checkpoints"
 
 
 def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_folder, tmp_path):
@@ -108,7 +143,7 @@ def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_
     seen = []
     outcome = train.run(
         c,
-        c.teacher,
+        "teacher",
         tiny_run.records(c),
         workdir=tmp_path / "run",
         mesh=sharding.make_mesh((1, 1), jax.devices()[:1]),

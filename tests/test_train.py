@@ -1,6 +1,7 @@
 """The loop: resuming, stopping, devices, averages, accumulation."""
 
 import os
+import shutil
 import signal
 
 import jax
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 import tiny_run
 
+from darkjax import checkpoint, optim, sharding, train
 from darkjax import config as configs
-from darkjax import optim, sharding, train
 from darkjax.data import split
 from darkjax.errors import UserError
 from darkjax.eval import classify
@@ -25,7 +26,7 @@ def run(folder, tmp_path, *, stage="teacher", mesh=None, change=None, evaluate=N
     rows = []
     outcome = train.run(
         c,
-        c[stage],
+        stage,
         tiny_run.records(c),
         workdir=tmp_path,
         mesh=mesh or sharding.make_mesh((1, 1), jax.devices()[:1]),
@@ -66,7 +67,7 @@ def test_sigterm_saves_and_the_next_run_goes_on(tiny_folder, tmp_path):
 
     c = configs.resolve(tiny_run.config(tiny_folder))
     c.teacher.steps = 30
-    arguments = (c, c.teacher, tiny_run.records(c))
+    arguments = (c, "teacher", tiny_run.records(c))
     mesh = sharding.make_mesh((1, 1), jax.devices()[:1])
     outcome = train.run(*arguments, workdir=tmp_path, mesh=mesh, on_step=stop)
     step = int(outcome.state.step)
@@ -82,15 +83,15 @@ def test_sigterm_saves_and_the_next_run_goes_on(tiny_folder, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     tiny_folder, tmp_path
 ):
-    run(tiny_folder, tmp_path, max_steps=2)
-
     def explode(c):
-        c.teacher.optim.lr = 1e38
+        c.teacher.optim.lr = 1e38  # the warm-up's first step has none
 
-    with pytest.raises(UserError, match=r"step 4: .*ce is (nan|inf).*checkpoint is kept"):
+    run(tiny_folder, tmp_path, max_steps=1, change=explode)
+    with pytest.raises(UserError, match=r"step [34]: .*ce is (nan|inf).*checkpoint is kept"):
         run(tiny_folder, tmp_path, change=explode)
-    outcome, rows = run(tiny_folder, tmp_path)
-    assert outcome.finished and rows[0][0] == 3
+    assert checkpoint.read_meta(tmp_path / "checkpoints", "latest")["step"] == 1
+    _, rows = run(tiny_folder, tmp_path, change=explode, max_steps=2)
+    assert [step for step, _ in rows] == [2]
 
 
 def test_frozen_parameters_do_not_move_and_have_no_optimiser_state(tiny_folder, tmp_path):
@@ -160,20 +161,80 @@ def test_eight_devices_give_the_losses_of_one(tiny_folder, tmp_path, shape, coun
     equal(restored.state.params, many.state.params)
 
 
-def test_another_seed_or_dataset_is_not_resumed(tiny_folder, tmp_path):
-    run(tiny_folder, tmp_path, max_steps=1)
-    with pytest.raises(UserError, match=r"trained with another seed.*another --workdir"):
-        run(tiny_folder, tmp_path, change=lambda c: c.update({"seed": 1}))
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("seed", 1, r"seed \(0, now 1\)"),
+        ("teacher.batch_size", 8, r"teacher.batch_size \(16, now 8\)"),
+        ("data.stride", 1, r"data.stride \(3, now 1\)"),
+        ("teacher.label_smoothing", 0.3, r"teacher.label_smoothing \(0.1, now 0.3\)"),
+    ],
+)
+def test_other_settings_are_not_resumed(stopped_run, tiny_folder, path, value, named):
+    with pytest.raises(UserError, match=rf"to step 1 with other settings: {named}: a run that"):
+        run(tiny_folder, stopped_run, change=lambda c: c.update_from_flattened_dict({path: value}))
 
 
-def test_another_model_is_not_resumed(tiny_folder, tmp_path):
-    run(tiny_folder, tmp_path, max_steps=1)
+def test_what_may_change_is_resumed(stopped_run, tiny_folder, tmp_path):
+    shutil.copytree(stopped_run, tmp_path / "run")
 
-    def wider(c):
-        c.teacher.model.width = 8
+    def freely(c):
+        c.log_every, c.data.num_threads, c.data.read, c.data.views_crops = 2, 0, "pread", 3
+        c.mesh, c.teacher.save_every = (8, 1), 2
 
-    with pytest.raises(UserError, match="does not fit this config's model"):
-        run(tiny_folder, tmp_path, change=wider)
+    outcome, _ = run(tiny_folder, tmp_path / "run", change=freely)
+    assert outcome.finished
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tiny_folder, tmp_path_factory):
+    """A folder in which one step was trained."""
+    folder = tmp_path_factory.mktemp("stopped")
+    run(tiny_folder, folder, max_steps=1)
+    return folder
+
+
+def test_a_longer_training_goes_on_when_asked(tiny_folder, tmp_path, capsys):
+    def steps(n):
+        return lambda c: c.teacher.update({"steps": n})
+
+    run(tiny_folder, tmp_path, change=steps(2))
+    with pytest.raises(UserError, match=r"teacher.steps \(2, now 5\).*or add --extend"):
+        run(tiny_folder, tmp_path, change=steps(5))
+    with pytest.raises(UserError, match="only lengthens, and 1 steps are not more than 2"):
+        run(tiny_folder, tmp_path, change=steps(1), extend=True)
+    capsys.readouterr()
+    outcome, rows = run(tiny_folder, tmp_path, change=steps(5), extend=True, max_steps=4)
+    assert (
+        "extended from 2 to 5 steps: the schedule of the learning rate" in capsys.readouterr().out
+    )
+    assert not outcome.finished and [step for step, _ in rows] == [3, 4]
+    # From here on it is a training of five steps: the plain command goes on.
+    outcome, rows = run(tiny_folder, tmp_path, change=steps(5))
+    assert outcome.finished and [step for step, _ in rows] == [5]
+
+
+def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tiny_folder, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    c = configs.resolve(tiny_run.config(tiny_folder))
+    c.teacher.steps = 30
+    arguments = (c, "teacher", tiny_run.records(c))
+    mesh = sharding.make_mesh((1, 1), jax.devices()[:1])
+    presses = [1]
+
+    def press(step, numbers):
+        if step == 1:
+            for _ in presses:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = train.run(*arguments, workdir=tmp_path / "one", mesh=mesh, on_step=press)
+    assert not outcome.finished and outcome.signal == signal.SIGINT
+    assert 1 < outcome.saved_at == int(outcome.state.step) < 30
+    assert signal.getsignal(signal.SIGINT) is before
+    presses.append(2)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(*arguments, workdir=tmp_path / "two", mesh=mesh, on_step=press)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(tiny_folder, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from darkjax import metrics, sharding
 from darkjax.data import pipeline
 from darkjax.data.records import Records
+from darkjax.errors import UserError
 from darkjax.methods import Method
 
 
@@ -86,18 +87,57 @@ def summarise(found: Predictions) -> dict[str, float]:
     return {**numbers, "nll": float(-np.log(np.maximum(right, 1e-12)).mean())}
 
 
-def results(found: Predictions, records: Records, name: str, data: Any) -> dict[str, Any]:
-    """Everything a report needs, as JSON: numbers, confusion, per class, by brightness, views."""
+def matched(
+    records: Records, rows: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, dict[str, list[str]]]:
+    """The rows whose class, by name, is one of `classes`, and the names on either side alone.
+
+    Raises:
+      UserError: none is.
+    """
+    known = np.array([name in classes for name in records.classes])
+    kept = rows[known[records.meta["label"][rows]]]
+    here, there = list(records.classes), list(classes)
+    if not len(kept):
+        raise UserError(
+            f"no clip of {records.directory} has a class the model knows: it has "
+            f"{', '.join(here)}; the model {', '.join(there)}: classes are matched by name"
+        )
+    return kept, {
+        "classes_left_out": [name for name in here if name not in there],
+        "classes_without_clips": [name for name in there if name not in here],
+    }
+
+
+def told(unmatched: Mapping[str, Sequence[str]], clips: int) -> str:
+    """One line about the classes that do not match."""
+    out, without = (", ".join(names) or "none" for names in unmatched.values())
+    return f"{clips} clips; classes the model does not know: {out}; without clips here: {without}"
+
+
+def relabelled(found: Predictions, names: Sequence[str], classes: Sequence[str]) -> Predictions:
+    """Labels that number `names` as numbers of the same names in `classes`."""
+    number = np.array([classes.index(n) if n in classes else -1 for n in names], np.int64)
+    return found._replace(label=number[found.label])
+
+
+def results(
+    found: Predictions, records: Records, name: str, data: Any, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Everything a report needs, as JSON: numbers, confusion, per class, by brightness, views.
+
+    `classes` are the names in the order of the probabilities.
+    """
     state = metrics.Classification.from_logits(found.probabilities, found.label)
     luma = np.array([records.clips[c]["mean_luma"] for c in found.clip])
     correct = found.probabilities.argmax(1) == found.label
     return {
         "name": f"top-1@{data.views_clips}x{data.views_crops} {name}",
-        "classes": list(records.classes),
+        "classes": list(classes),
         "numbers": summarise(found),
         "confusion": np.asarray(state.confusion.counts).tolist(),
         "per_class": [
-            {"class": records.classes[k], **_plain(row._asdict())}
+            {"class": classes[k], **_plain(row._asdict())}
             for k, row in enumerate(state.confusion.per_class())
         ],
         "brightness": [_plain(row._asdict()) for row in metrics.by_tercile(luma, correct)],

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darkjax import checkpoint, methods, writers
+from darkjax import trained, writers
 from darkjax.data import pipeline
 from darkjax.data.records import Records
 from darkjax.enhancers import to_uint8
@@ -75,8 +75,7 @@ def pictures(
     """The given records as the last stage saw them, with its prediction and attention."""
     name = config.stages[-1]
     stage = config[name]
-    method = methods.make(stage, len(records.classes))
-    variables = checkpoint.load_variables(os.path.join(workdir, name, "checkpoints"))
+    method, variables, _ = trained.load(config, name, workdir, records)
 
     data = config.data.copy_and_resolve_references()
     data.views_clips = data.views_crops = 1

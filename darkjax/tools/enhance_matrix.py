@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from darkjax import config as configs
-from darkjax.errors import UserError
+from darkjax.errors import Stopped, UserError
 
 RAW, JOINT = "raw", "joint"
 PARTS = ("rows", "seeds", "classifier", "joint", "enhancers")  # what such a config has
@@ -222,19 +222,20 @@ class Matrix:
         self, name: str, row: str, seed: int, stage: Any, records: Any
     ) -> tuple[Any, Any] | None:
         """(method, variables) of one training, run if it is not finished yet."""
-        from darkjax import experiment
+        from darkjax import experiment, trained
 
         config = _only(self.config, name, stage)
         with config.unlocked():
             config.seed = seed
             config.data.dir = str(records.directory)
         folder = str(self.workdir / f"{row}-{seed}")
-        if not experiment.finished(configs.resolve(config), name, os.path.join(folder, name)):
-            print(f"training {row}, seed {seed}")
+        print(f"training {row}, seed {seed}")
+        try:
             experiment.run(config, folder, "train")
-            if not os.path.exists(os.path.join(folder, name, "done.json")):
-                return None
-        return experiment.restored(configs.resolve(config), name, folder, records)
+        except Stopped:
+            return None
+        method, variables, _ = trained.load(configs.resolve(config), name, folder, records)
+        return method, variables
 
     def _enhanced(
         self, name: str, enhance: Callable, described: str, test_only: bool = False
