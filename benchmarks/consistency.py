@@ -17,7 +17,7 @@ import os
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, models
+from darkjax import experiment, models, trained
 from darkjax.data import split
 from darkjax.eval import enhance as enhancement
 
@@ -59,7 +59,7 @@ def one(args: argparse.Namespace, weight: float, seed: int) -> dict[str, float]:
         raise SystemExit(f"stopped early in {folder}: the same command goes on from there")
     config = configs.resolve(config)
     records = experiment.open_records(config, folder)
-    _, variables = experiment.restored(config, "dtcm", folder, records)
+    variables = trained.load(config, "dtcm", folder, records).variables
     model = models.build(config.dtcm.enhancer, None)
     part = {kind: value["enhancer"] for kind, value in variables.items()}
     enhance = enhancement.applied(lambda v, x: model.apply(v, x, train=False)[0], part)
