@@ -17,7 +17,7 @@ class Clip:
     have no `path`.
     """
 
-    id: str
+    id: str  # any text; a path that is no UTF-8 is made `printable`
     path: str  # relative to the dataset's root, with forward slashes
     label: int
     group: str
@@ -26,6 +26,16 @@ class Clip:
     fold: int = -1
     seed: int = 0
     group_index: int = 0
+
+
+def printable(text: str) -> str:
+    r"""A name from a disc as text that can be stored and shown.
+
+    Bytes that are no UTF-8 (Python keeps them as lone surrogates) and control characters are
+    written `\xe9`.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c >= " " else f"\\x{ord(c):02x}" for c in text)
 
 
 def deal_folds(clips: Sequence[Clip], split: str = "train", folds: int = FOLDS) -> list[Clip]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import struct
+import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +15,7 @@ import numpy as np
 from darkjax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+MOVING = (".webp", ".tif", ".tiff")  # pictures, or several of them in a file
 
 
 class Still(NamedTuple):
@@ -60,6 +65,65 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         raise UserError(f"not an image, or only its beginning: {error} in {path}") from error
     return Still(pixels, tuple(notes))
+
+
+def moves(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds several pictures. A damaged one may: reading it says what is wrong."""
+    try:
+        image_module, _ = _import_pillow()
+    except UserError:
+        return False
+    try:
+        with _quietly(), image_module.open(path) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except _damage(image_module):
+        return True
+
+
+def read_all(path: str | os.PathLike[str], most: int | None = None) -> tuple[np.ndarray, float]:
+    """Every picture of a file (an animated WebP, a TIFF of several), or the first `most`.
+
+    Returns:
+      uint8 [T, H, W, 3], and frames per second (0 when the file does not say).
+
+    Raises:
+      UserError: Pillow is not installed; the file is missing, damaged, of another depth than 8
+        bits, or its pictures are of several sizes.
+    """
+    image_module, _ = _import_pillow()
+    frames, milliseconds = [], 0.0
+    try:
+        with _quietly(), image_module.open(path) as image:
+            total = getattr(image, "n_frames", 1)
+            for number in range(min(total, most or total)):
+                image.seek(number)
+                if image.mode.startswith(("I", "F")) or "16" in _raw_mode(image):
+                    raise UserError(f"expected 8 bits for a channel, found {image.mode} in {path}")
+                frames.append(np.asarray(image.convert("RGBA").convert("RGB")))
+                milliseconds += image.info.get("duration") or 0
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"missing file: expected a video at {path}") from error
+    except _damage(image_module) as error:
+        raise UserError(f"truncated: decoded {len(frames)} frames ({error}) in {path}") from error
+    if len({frame.shape for frame in frames}) > 1:
+        raise UserError(f"expected frames of one size, found several in {path}")
+    return np.stack(frames), 1000 * len(frames) / milliseconds if milliseconds else 0.0
+
+
+def _damage(image_module: Any) -> tuple[type[Exception], ...]:
+    """What Pillow raises over damaged files, by experience."""
+    lookups = (KeyError, IndexError, TypeError, struct.error)
+    return (OSError, SyntaxError, ValueError, *lookups, image_module.DecompressionBombError)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Pillow warns of a damaged file before it gives up; one line is enough."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _raw_mode(image: Any) -> str:

@@ -3,22 +3,21 @@
 import collections
 import csv
 import dataclasses
+import io
+import logging
 import pathlib
 import re
 from collections.abc import Iterable
 
 import numpy as np
 
-from darkjax.data import images
-from darkjax.data.clip import Clip, deal_folds
+from darkjax.data import folders, images
+from darkjax.data.clip import Clip, deal_folds, printable
 from darkjax.data.decode import Video, read_video
 from darkjax.data.resize import resize_clip
 from darkjax.errors import UserError
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
-)
-SPLIT_NAMES = frozenset({"train", "val", "valid", "validate", "validation", "test"})
+log = logging.getLogger(__name__)
 
 
 def _need_root(root: pathlib.Path | None, name: str) -> pathlib.Path:
@@ -45,7 +44,12 @@ class _Files:
     ) -> Video:
         """Decode the clip's file (`decode.read_video`)."""
         path = _need_root(root, self.name) / clip.path
-        return read_video(path, short_side=short_side, max_frames=max_frames)
+        if path.suffix.lower() not in images.MOVING:
+            return read_video(path, short_side=short_side, max_frames=max_frames)
+        frames, fps = images.read_all(path, max_frames)
+        if len(frames) < 2:
+            raise UserError(f"expected at least 2 frames, decoded {len(frames)} in {path}")
+        return Video(_shrunk(frames, short_side), fps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,7 @@ class AridEE6222(_Files):
         """Class names in the order of the table. UserError when it is absent or has gaps."""
         path = _need_root(root, self.name) / "mapping_table_23.txt"
         rows = _lines(path, 2)
-        names = {_integer(number, path): name for number, name in rows}
+        names = {_integer(number, path): printable(name) for number, name in rows}
         if sorted(names) != list(range(len(rows))):
             raise UserError(
                 f"expected labels 0 to {len(rows) - 1}, each once; found {sorted(names)} in {path}"
@@ -100,7 +104,8 @@ class AridEE6222(_Files):
                     f"in {path}: correct the list or mapping_table_23.txt"
                 )
             relative = f"{split}/{file}"
-            clips.append(Clip(relative, relative, label, _session(file), split, "dark"))
+            group = printable(_session(file))
+            clips.append(Clip(printable(relative), relative, label, group, split, "dark"))
         return clips
 
 
@@ -127,10 +132,11 @@ def _manifest_folds(clips: Iterable[Clip], path: pathlib.Path) -> list[Clip]:
 class Folder(_Files):
     """One folder per class, or per split and class; InfAR, KTH, UCF and the like.
 
-    `root/CLASS/**/*.mp4` or `root/SPLIT/CLASS/**/*.mp4` where every first folder is called
-    train, val, valid, validate, validation or test. Classes are sorted by name, hidden files
-    ignored. A group is the file's stem unless `root/groups.csv` (columns path, group, and
-    domain if wanted) says otherwise. Training clips are dealt into five folds by group.
+    `root/CLASS/**/*.mp4` or `root/SPLIT/CLASS/**/*.mp4` with splits called train, val, valid,
+    validate, validation or test, in capitals or not (`folders.scan` says what is done with other
+    folders and files). Classes are sorted by name, hidden files ignored. A group is the file's
+    stem unless `root/groups.csv` (columns path, group, and domain if wanted) says otherwise.
+    Training clips are dealt into five folds by group.
     """
 
     name: str = "folder"
@@ -138,14 +144,16 @@ class Folder(_Files):
 
     def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
         """The names of the class folders, sorted. UserError when there is no video."""
-        files = self._files(_need_root(root, self.name))
+        files = folders.scan(_need_root(root, self.name)).files
         return tuple(sorted({name for _, name, _ in files}))
 
     def clips(self, root: pathlib.Path | None) -> list[Clip]:
-        """Every video file, sorted by split, class and path."""
+        """Every video file, sorted by split, class and path; what is left out is logged."""
         root = _need_root(root, self.name)
-        files = self._files(root)
-        classes = tuple(sorted({name for _, name, _ in files}))
+        files, notes = folders.scan(root)
+        for note in notes:
+            log.warning("%s: %s", root, note)
+        classes = sorted({name for _, name, _ in files})
         table = root / "groups.csv"
         groups = {r["path"]: r for r in _csv(table, ("path", "group"))} if table.is_file() else None
         clips = []
@@ -153,37 +161,13 @@ class Folder(_Files):
             stem = pathlib.PurePosixPath(path).stem
             row = {"group": stem} if groups is None else groups.get(path)
             if row is None:
-                raise UserError(f"expected a group for each file; {path} is not in {table}: add it")
-            domain = row.get("domain") or self.domain
-            clips.append(Clip(path, path, classes.index(name), row["group"], split, domain))
-        return deal_folds(clips)
-
-    def _files(self, root: pathlib.Path) -> list[tuple[str, str, str]]:
-        """(split, class, relative path) of every video file, sorted."""
-        first = _folders(root)
-        if first and all(folder.name in SPLIT_NAMES for folder in first):
-            pairs = [(split.name, folder) for split in first for folder in _folders(split)]
-        else:
-            pairs = [("train", folder) for folder in first]
-        files = [
-            (split, folder.name, path.relative_to(root).as_posix())
-            for split, folder in pairs
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in VIDEO_SUFFIXES and not _hidden(path.relative_to(root))
-        ]
-        if not files:
-            raise UserError(
-                f"expected videos as CLASS/FILE or SPLIT/CLASS/FILE; found none under {root}: "
-                f"put them in one folder per class ({', '.join(sorted(VIDEO_SUFFIXES))})"
-            )
-        found = {name for _, name, _ in files}
-        for _, folder in pairs:
-            if folder.name not in found:
                 raise UserError(
-                    f"expected videos of class {folder.name!r}; found none under {folder}: "
-                    "add some or remove the folder, as it would shift the labels"
+                    f"expected a group for each file; {printable(path)} is not in {table}: add it"
                 )
-        return files
+            domain = printable(row.get("domain") or self.domain)
+            group = printable(row["group"])
+            clips.append(Clip(printable(path), path, classes.index(name), group, split, domain))
+        return deal_folds(clips)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,8 +196,9 @@ class Images:
             raise UserError(
                 f"expected pictures; found none under {root} ({', '.join(sorted(images.SUFFIXES))})"
             )
-        names = [file.as_posix() for file in files]
-        return deal_folds([Clip(n, n, 0, n, "train", self.domain) for n in names])
+        paths = [file.as_posix() for file in files]
+        pairs = [(printable(path), path) for path in paths]
+        return deal_folds([Clip(n, path, 0, n, "train", self.domain) for n, path in pairs])
 
     def load(
         self,
@@ -225,16 +210,16 @@ class Images:
     ) -> Video:
         """The picture as one frame of 8 bits, RGB; an alpha channel is dropped."""
         pixels = images.read_image(_need_root(root, self.name) / clip.path).pixels
-        frames = np.rint(pixels * 255).astype(np.uint8)[None]
-        if short_side is not None:
-            height, width = pixels.shape[:2]
-            scale = short_side / min(height, width)
-            frames = resize_clip(frames, (round(height * scale), round(width * scale)))
-        return Video(frames, 0.0)
+        return Video(_shrunk(np.rint(pixels * 255).astype(np.uint8)[None], short_side), 0.0)
 
 
-def _folders(path: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _shrunk(frames: np.ndarray, short_side: int | None) -> np.ndarray:
+    """Frames [T, H, W, C] with this short side, the aspect kept."""
+    if short_side is None:
+        return frames
+    height, width = frames.shape[1:3]
+    scale = short_side / min(height, width)
+    return resize_clip(frames, (round(height * scale), round(width * scale)))
 
 
 def _hidden(relative: pathlib.Path) -> bool:
@@ -246,7 +231,7 @@ def _lines(path: pathlib.Path, columns: int) -> list[list[str]]:
     if not path.is_file():
         raise UserError(f"expected the list {path.name} in {path.parent}; found none: see --raw")
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         row = line.strip().split(maxsplit=columns - 1)
         if row and len(row) != columns:
             raise UserError(f"expected {columns} columns; found {line!r} in {path}, line {number}")
@@ -258,18 +243,26 @@ def _lines(path: pathlib.Path, columns: int) -> list[list[str]]:
 
 
 def _csv(path: pathlib.Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(
-                f"expected the columns {', '.join(columns)} in {path}; found {reader.fieldnames}"
-            )
-        rows = list(reader)
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise UserError(
+            f"expected the columns {', '.join(columns)} in {path}; found {reader.fieldnames}"
+        )
+    rows = list(reader)
     twice = [p for p, n in collections.Counter(row["path"] for row in rows).items() if n > 1]
     if twice:
         raise UserError(f"expected each path once; found {twice[0]} again in {path}")
     return rows
+
+
+def _text(path: pathlib.Path) -> str:
+    """A list's text; names that are no UTF-8 stay what they are on the disc, as paths do."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _integer(text: str, path: pathlib.Path) -> int:

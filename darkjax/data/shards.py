@@ -14,7 +14,7 @@ import numpy as np
 
 from darkjax.data import card as card_file
 from darkjax.data import example, index, tfrecord
-from darkjax.data.clip import Clip
+from darkjax.data.clip import Clip, printable
 from darkjax.data.decode import Video
 from darkjax.errors import UserError
 
@@ -169,7 +169,8 @@ def _write_records(
             try:
                 video, row["source_sha256"] = _load(job, clip)
             except UserError as error:
-                bad.append({"clip": number, "path": clip.path or clip.id, "reason": str(error)})
+                path, reason = printable(clip.path or clip.id), printable(str(error))
+                bad.append({"clip": number, "path": path, "reason": reason})
                 tick()
                 continue
             data = _record(number, clip, video, job.settings)
@@ -224,6 +225,7 @@ def _row(number: int, clip: Clip) -> dict[str, Any]:
     """A clip's row of the card, as it is before decoding: in no shard."""
     names = ("id", "path", "label", "group", "split", "domain", "fold")
     row = {"clip": number} | {name: getattr(clip, name) for name in names}
+    row["path"] = printable(clip.path)
     empty = {"frames": 0, "height": 0, "width": 0, "fps": 0.0, "mean_luma": 0.0}
     return row | empty | {"shard": -1, "source_sha256": None}
 
