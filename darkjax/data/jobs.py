@@ -51,7 +51,8 @@ def _run_in_pool(
     jobs: Sequence[Job], workers: int, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
+    with stopping.delayed():  # it starts the process that looks after semaphores
+        counter = context.Value("q", 0)
     # Nothing is ever sent. Only this process has the writing end, so that the workers see the
     # pipe's end when it is closed, or when this process ends in whatever way.
     watched, lifeline = context.Pipe(duplex=False)

@@ -34,6 +34,9 @@ def raised() -> Iterator[None]:
         before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) in usual}
 
     def stop(number: int, _: object) -> None:
+        if _held is not None:
+            _held.append(number)
+            return
         for each in before:
             signal.signal(each, signal.SIG_DFL)
         raise Stopped(number)
@@ -47,20 +50,28 @@ def raised() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+_held: list[int] | None = None  # signals that came inside `delayed`
+
+
 @contextlib.contextmanager
 def delayed() -> Iterator[None]:
-    """Inside, signals that stop the program wait: what is begun here is begun wholly.
+    """Inside, signals that stop the program wait: a process that is begun is begun wholly.
 
-    Processes that are started here are born with these signals blocked, see `worker`.
+    They are also blocked, so that processes started here are born so, see `worker`. That alone
+    would not do: another thread, of numpy's for one, may take a signal in this one's place.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    global _held
+    _held = []
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if masks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        held, _held = _held, None
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def worker() -> None:

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from darkjax.data import convert as cli
+from darkjax.data import stopping
 
 FLAGS = [
     "--dataset=synthetic", "--clips_per_class=train:4", "--groups=train:4",
@@ -103,3 +104,27 @@ def test_a_worker_that_is_killed_ends_the_others(tmp_path, reference):
     said = [line for line in said.splitlines() if " clips/s" not in line]
     assert process.returncode == 2 and len(said) == 1
     assert said[0].startswith("error: a worker process died, perhaps for lack of memory")
+
+
+def test_a_signal_while_processes_are_started_waits():
+    """Taken by whichever thread, it is raised at the end of the block, and once."""
+    told = []
+    with pytest.raises(stopping.Stopped) as stop, stopping.raised():
+        with stopping.delayed():
+            signal.raise_signal(signal.SIGTERM)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.SIGNALS)  # as another thread's
+            told.append("begun wholly")
+        told.append("not reached")
+    assert (stop.value.name, told) == ("SIGTERM", ["begun wholly"])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(stopping.SIGNALS)
+
+
+def test_a_signal_that_is_dealt_with_already_is_left_alone():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stopping.raised():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
