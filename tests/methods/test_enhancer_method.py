@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import padding
 import pytest
 import tiny_run
 from PIL import Image
@@ -85,6 +86,13 @@ def test_frames_share_the_smoothness_of_their_own_group():
         bright[0], base.to_float(given["video"][0]), out["curves"][0][group], form="code"
     ).mean()
     np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["zero_dce", "dtcm", "sci"])
+def test_padding_does_not_weigh(objective, monkeypatch):
+    padding.small_networks(monkeypatch)
+    config = stage("demo,sci" if objective == "sci" else "demo", objective=objective)
+    padding.check(methods.make(config, 1))
 
 
 def test_objective_and_enhancer_must_fit():

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import padding
 import pytest
 import tiny_run
 
@@ -131,6 +132,19 @@ def test_the_teachers_hidden_vector_is_what_the_teacher_says(tiny_folder, frozen
     h2 = logits if on == "logits" else out["pre_logits"]
     expected = np.abs(np.asarray(h1 - h2)).sum(-1).mean()
     np.testing.assert_allclose(aux.metrics["distill"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stage", "frozen_net"), [("teacher", True), ("student", True), ("student", False)]
+)  # the teacher's method is `supervised`
+def test_padding_does_not_weigh(tiny_folder, stage, frozen_net, monkeypatch):
+    def change(c):
+        c.student.luminous_frozen, c.student.distill.weight = frozen_net, 1.0
+        with c.unlocked():
+            c[stage].augment = {}
+
+    padding.small_networks(monkeypatch)
+    padding.check(make(tiny_folder, change, stage)[0])
 
 
 def test_gradients_reach_every_trained_parameter_and_out_has_every_attention(tiny_folder):
