@@ -163,6 +163,9 @@ def test_masked_mean():
     close(losses.masked_mean(values, jnp.asarray([1.0, 1.0, 0.0, 1.0])), 3.0)
     close(losses.masked_mean(values, jnp.zeros(4)), 0.0)
     close(jax.grad(losses.masked_mean)(values, jnp.asarray([1, 1, 0, 1])), [1 / 3, 1 / 3, 0, 1 / 3])
+    close(losses.masked_mean(values, jnp.asarray([0.0, 1.0, 0.0, 0.0])), 2.0)
+    close(losses.masked_mean(values, jnp.asarray([0.5, 1.5, 0.0, 0.0])), 1.75)  # a weight
+    close(losses.masked_mean(values, jnp.asarray([0.25, 0.0, 0.0, 0.0])), 0.25)  # never blown up
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,7 @@ def test_what_would_broadcast_is_refused(call):
         call()
 
 
-def test_label_smoothing_of_one_or_more_is_refused():
-    with pytest.raises(UserError, match=r"0 <= eps < 1, found 1\.5"):
-        losses.smooth_labels(LABELS, 4, 1.5)
+@pytest.mark.parametrize("eps", [1.5, 1.0, -0.1])
+def test_label_smoothing_out_of_its_range_is_refused(eps):
+    with pytest.raises(UserError, match=rf"0 <= eps < 1, found {eps}"):
+        losses.smooth_labels(LABELS, 4, eps)

@@ -96,10 +96,34 @@ def test_device_arrays_of_low_precision_are_taken():
     assert state.compute()["top-1"] == 0.5
 
 
+def test_small_integers_for_labels_do_not_wrap():
+    truth = np.array([0, 150, 199], np.uint8)
+    state = Classification.from_logits(answers(truth, 200), truth)
+    assert np.diagonal(state.confusion.counts).nonzero()[0].tolist() == [0, 150, 199]
+    assert state.compute()["top-1"] == 1
+
+
+def test_one_class_is_always_right():
+    assert Classification.from_logits([[0.3], [-2.0]], [0, 0]).compute()["top-1"] == 1
+
+
 def test_nothing_measured_is_nan_not_zero():
     found = Classification.from_logits(np.zeros((1, 3)), [0], [0]).compute()
     assert found.pop("n") == 0
+    found |= AveragePrecision.from_logits(np.zeros((1, 3)), [0], [0]).compute()
     assert all(math.isnan(v) for v in found.values())
+
+
+def test_what_is_reported_is_plain_python():
+    """JSON takes no numpy integer, and a reader of `repr` no `np.float64(0.5)`."""
+    logits, labels = np.eye(4)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 2, 1])
+    state = Classification.from_logits(logits, labels)
+    rows = state.confusion.per_class()
+    assert [row.name for row in rows] == ["0", "1", "2", "3"]
+    rows += metrics.by_tercile(labels.astype(np.float32), labels == 1)
+    found = [*state.compute().values(), *(value for row in rows for value in row)]
+    found += AveragePrecision.from_logits(logits, labels).compute().values()
+    assert {type(value) for value in found} == {str, int, float}
 
 
 @st.composite
@@ -155,6 +179,11 @@ def test_average_precision_of_perfect_constant_and_absent():
     assert AveragePrecision.from_logits(scores, [0, 0, 1, 1]).compute()["mAP"] == 0.75
 
 
+def test_scores_of_low_precision_are_kept_as_float64():
+    state = AveragePrecision.from_logits(jnp.asarray([[0, 1], [1, 0]], jnp.bfloat16), [1, 0])
+    assert state.scores.dtype == np.float64 and state.compute()["mAP"] == 1
+
+
 # ---------------------------------------------------------------- terciles
 
 
@@ -174,6 +203,12 @@ def test_terciles_of_two_clips():
     assert table[0].accuracy == 0 and math.isnan(table[2].accuracy)
 
 
+def test_clips_of_equal_brightness_keep_their_order():
+    luma = np.tile([2.0, 1.0], 300)  # 300 of each: the middle third has both
+    right = np.arange(600) < 400
+    assert [row.accuracy for row in metrics.by_tercile(luma, right)] == [1.0, 0.5, 0.5]
+
+
 # ---------------------------------------------------------------- views
 
 
@@ -186,6 +221,13 @@ def test_average_views():
     assert found.first.tolist() == [1, 0]
 
 
+def test_views_without_a_mask_all_count_in_low_precision_too():
+    p = jnp.asarray([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], jnp.bfloat16)
+    found = metrics.average_views(p, [4, 4, 2])
+    np.testing.assert_array_equal(found.probabilities, [[0.0, 1.0], [0.75, 0.25]])
+    assert found.clip.tolist() == [2, 4] and found.probabilities.dtype == np.float64
+
+
 def test_first_rows_are_of_the_input_not_of_the_kept_rows():
     found = metrics.average_views(np.eye(3), [5, 5, 4], [0, 1, 1])
     assert found.clip.tolist() == [4, 5] and found.first.tolist() == [2, 1]
@@ -194,10 +236,19 @@ def test_first_rows_are_of_the_input_not_of_the_kept_rows():
 # ---------------------------------------------------------------- refusals
 
 
+def average_precision(classes):
+    return AveragePrecision(np.zeros((1, classes)), np.zeros(1, np.int64))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: TopK.from_logits([[np.nan, 0.0]], [0]), "NaN in 1 of 1"),
+        (lambda: TopK.from_logits([[np.nan] * 2, [0.0, np.nan], [0.0] * 2], [0] * 3), "in 2 of 3"),
+        (lambda: TopK.from_logits(np.eye(3), [0, 1]), r"found \(3, 3\) and \(2,\)"),
+        (lambda: TopK.from_logits(np.zeros((2, 0)), [0, 0]), r"found \(2, 0\)"),
+        (lambda: TopK(np.ones(3)).merge(TopK(np.ones(1))), "found 3 and 1"),
+        (lambda: average_precision(3).merge(average_precision(2)), "found 3 and 2"),
         (lambda: TopK.from_logits([[0.0, 1.0]], [2]), r"labels in \[0, 2\), found 2"),
         (lambda: TopK.from_logits([[0.0, 1.0]], [-1]), "found -1"),
         (lambda: TopK.from_logits([0.0, 1.0], [0]), r"found \(2,\) and \(1,\)"),

@@ -43,6 +43,9 @@ def test_spaced_clips():
         sampling.spaced_clips(10, 4, 1, 3), [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
     )
     np.testing.assert_array_equal(sampling.spaced_clips(2, 3, 1, 2), [[0, 1, 0]] * 2)
+    strided = [[0, 2, 4, 6], [2, 4, 6, 8], [3, 5, 7, 9]]  # 7 frames each; 1.5 is rounded up
+    np.testing.assert_array_equal(sampling.spaced_clips(10, 4, 2, 3), strided)
+    np.testing.assert_array_equal(sampling.spaced_clips(10, 4, 2, 1), [[2, 4, 6, 8]])
 
 
 @settings(deadline=None, max_examples=100)
