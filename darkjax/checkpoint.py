@@ -2,35 +2,72 @@
 
 Each holds `state` (parameters, batch statistics, optimiser, averages) and `meta` (step, seed, data
 digest, resolved config). Writing is asynchronous and atomic: a run that is killed while one is
-written resumes from the last whole one. The latest is always kept, and the best by a named metric.
+written resumes from the last whole one. The last two are kept, and the best by a named metric.
+
+Beside them lie the checksums of all files, written before the checkpoint gets its name; they are
+compared before anything is read (`checkpoint_steps`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pathlib
 import re
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from darkjax import optim
+from darkjax import checkpoint_steps, checksums, optim
 from darkjax.errors import UserError
 from darkjax.state import TrainState
+
+
+class _Unnamed(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """The folder of a checkpoint until it gets its name: by then every file is in its list.
+
+    orbax adds the last files and renames in one call, so that call is given a name in between.
+    """
+
+    _final_path: epath.Path
+
+    async def finalize(self) -> None:
+        final = self._final_path
+        if checkpoint_steps.is_step(final.name):  # not one of a checkpoint's items
+            written = final.with_name(f"{final.name}{ocp.utils.TMP_DIR_SUFFIX}-written")
+            await asyncio.to_thread(shutil.rmtree, written, ignore_errors=True)  # a killed run's
+            self._final_path = written
+            await super().finalize()
+            await asyncio.to_thread(checksums.write, written)
+            written.rename(final)
+            self._final_path = final
+        else:
+            await super().finalize()
 
 
 class Checkpointer:
     """The checkpoints of one stage, in `directory`.
 
-    `best`: the name of a metric, of which the highest value is kept beside the latest; None keeps
-    the latest alone.
+    `best`: the name of a metric, of which the highest value is kept beside the last two; None keeps
+    those alone. On opening, all of them are verified and damaged ones are renamed; `lines` says so
+    (and that the newest could not be verified). Every process of a job opens it at the same time.
+
+    Raises:
+      UserError: there are checkpoints and none is whole.
     """
 
     def __init__(self, directory: str, best: str | None = None):
+        self._directory = pathlib.Path(directory).absolute()
+        self.lines = tuple(_agreed(lambda: checkpoint_steps.set_aside(self._directory)))
         policies = ocp.checkpoint_managers
-        keep: list[Any] = [policies.LatestN(1)]
+        # Two, so that a damaged one costs the steps since the one before it, not the run.
+        keep: list[Any] = [policies.LatestN(2)]
         if best is not None:
             # BestN alone may delete the newest, from which a stopped run must resume.
             keep.append(
@@ -40,10 +77,13 @@ class Checkpointer:
             )
         self._best = best
         self._manager = ocp.CheckpointManager(
-            epath.Path(directory).absolute(),
+            epath.Path(self._directory),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(keep),
                 best_fn=(lambda m: m[best]) if best is not None else None,
+                todelete_subdir=checkpoint_steps.DELETED,
+                single_host_load_and_broadcast=jax.process_count() > 1,
+                temporary_path_class=_Unnamed,
             ),
         )
 
@@ -57,7 +97,8 @@ class Checkpointer:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(_to_save(state)), meta=ocp.args.JsonSave(meta)
         )
-        self._manager.save(step, args=items, metrics=metrics)
+        self.wait()
+        self._manager.save(step, args=items, metrics=metrics, custom_metadata=checkpoint_steps.MARK)
 
     def latest(self) -> int | None:
         """The newest whole step, or None."""
@@ -81,14 +122,14 @@ class Checkpointer:
     def _check_shapes(self, step: int, wanted: Any) -> None:
         """Compare with what is stored before reading: a half-started read ends in noise."""
         with ocp.PyTreeCheckpointer() as reader:
-            item = epath.Path(self._manager.directory) / str(step) / "state"
+            item = self._directory / str(step) / "state"
             stored = _shapes(reader.metadata(item).item_metadata.tree)
         wanted = _shapes(wanted)
         wrong = sorted(k for k in stored.keys() | wanted if stored.get(k) != wanted.get(k))
         if wrong:
             name = wrong[0]
             raise UserError(
-                f"the checkpoint of step {step} in {self._manager.directory} does not fit this "
+                f"the checkpoint of step {step} in {self._directory} does not fit this "
                 f"config's model: {len(wrong)} arrays differ, first {name} (stored "
                 f"{stored.get(name, 'absent')}, expected {wanted.get(name, 'absent')}): take the "
                 "config it was made with, or another --workdir"
@@ -99,12 +140,14 @@ class Checkpointer:
         return self._manager.reached_preemption(step)
 
     def wait(self) -> None:
-        """Until what was started is written."""
+        """Until what was started is written and what is kept no longer is gone."""
         self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            checkpoint_steps.remove_deleted(self._directory)
 
     def close(self) -> None:
         """Wait and release the writer's threads."""
-        self._manager.wait_until_finished()
+        self.wait()
         self._manager.close()
 
     def __enter__(self) -> Checkpointer:
@@ -154,11 +197,12 @@ def load_variables(directory: str | os.PathLike[str], which: str = "best") -> di
     Raises:
       UserError: no whole checkpoint there.
     """
-    item = _chosen(directory, which) / "state"
+    say = print if jax.process_index() == 0 else lambda _: None
+    item = checkpoint_steps.chosen(directory, which, say) / "state"
     with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(item).item_metadata.tree
         wanted = {k: tree[k] for k in ("params", "batch_stats", "ema") if tree.get(k)}
-        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=_numpy()), wanted)
+        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         found = reader.restore(
             item, args=ocp.args.PyTreeRestore(item=wanted, restore_args=args, partial_restore=True)
         )
@@ -168,7 +212,7 @@ def load_variables(directory: str | os.PathLike[str], which: str = "best") -> di
 
 def shapes(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
     """What `load_variables` would return, as `jax.ShapeDtypeStruct`s: no array is read."""
-    item = _chosen(directory, which) / "state"
+    item = checkpoint_steps.chosen(directory, which) / "state"
     with ocp.PyTreeCheckpointer() as reader:
         tree = reader.metadata(item).item_metadata.tree
     return {
@@ -182,43 +226,28 @@ def read_meta(directory: str | os.PathLike[str], which: str = "best") -> dict[st
 
     Args and errors are those of `load_variables`, and so is the checkpoint that is taken.
     """
-    return json.loads((_chosen(directory, which) / "meta" / "metadata").read_text())
+    return json.loads((checkpoint_steps.chosen(directory, which) / "meta" / "metadata").read_text())
 
 
-def _chosen(directory: str | os.PathLike[str], which: str) -> epath.Path:
-    """The folder of the best or the latest step."""
-    path = epath.Path(directory).absolute()
-    steps = _steps(path)
-    if not steps:
-        raise UserError(
-            f"{directory} holds no whole checkpoint: train that stage first, or name the folder "
-            "'checkpoints' of a run"
-        )
-    return path / str(_best_step(path, steps) if which == "best" else max(steps))
+def _agreed(find: Callable[[], list[str]]) -> list[str]:
+    """What process 0 finds, or the error it ends with, on every process."""
+    if jax.process_count() == 1:
+        return find()
+    from jax.experimental import multihost_utils
 
-
-def _numpy() -> type:
-    import numpy as np
-
-    return np.ndarray
-
-
-def _steps(path: epath.Path) -> list[int]:
-    """Whole checkpoints: a half-written one has a longer name until it is renamed."""
-    if not path.is_dir():
-        return []
-    return sorted(int(p.name) for p in path.iterdir() if p.name.isdigit())
-
-
-def _best_step(path: epath.Path, steps: list[int]) -> int:
-    """The step whose saved metric is highest; ties go to the later one."""
-    scored = []
-    for step in steps:
-        file = path / str(step) / "metrics" / "metrics"
-        if file.exists():
-            values = json.loads(file.read_text())
-            scored += [(max(values.values()), step)] if values else []
-    return max(scored)[1] if scored else max(steps)
+    text = b""
+    if jax.process_index() == 0:
+        try:
+            found: dict[str, Any] = {"lines": find()}
+        except (UserError, OSError) as e:
+            found = {"error": str(e)}
+        text = json.dumps(found).encode()
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    sent = np.frombuffer(text.ljust(size), np.uint8)
+    found = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent)).tobytes())
+    if "error" in found:
+        raise UserError(found["error"])
+    return found["lines"]
 
 
 def place(

@@ -117,6 +117,8 @@ def run(
     # ---- checkpoints: resume, or start from earlier stages --------------------------------------
     best = (stage.keep_best or None) if evaluate is not None else None
     saver = checkpoint.Checkpointer(os.path.join(workdir, "checkpoints"), best)
+    for line in saver.lines:
+        say(line)
     meta = {
         "seed": config.seed,
         "data": records.digest,

@@ -72,7 +72,7 @@ def state(step, value):
     return TrainState(jnp.asarray(step, jnp.int32), {"w": w}, {}, {"w": w}, {"w": w + 1.0})
 
 
-def test_the_latest_and_the_best_are_kept(tmp_path):
+def test_the_last_two_and_the_best_are_kept(tmp_path):
     with checkpoint.Checkpointer(tmp_path, "top-1") as saver:
         for number, score in ((1, 0.2), (2, 0.9), (3, None), (4, 0.5), (5, None)):
             metrics = None if score is None else {"top-1": score}
@@ -81,7 +81,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
         assert saver.latest() == 5 and saver.best() == 2
         restored, meta = saver.restore(5, state(0, 0.0))
         assert meta["step"] == 5 and int(restored.step) == 5
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["2", "5"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["2", "4", "5"]
     best, latest = (checkpoint.load_variables(tmp_path, w) for w in ("best", "latest"))
     np.testing.assert_array_equal(best["params"]["w"], np.full((2, 3), 3.0))  # the average
     np.testing.assert_array_equal(latest["params"]["w"], np.full((2, 3), 6.0))

@@ -1,13 +1,19 @@
-"""What a config's model costs: `python -m darkjax.tools.describe --config=configs/lift_arid.py`.
+"""What a config's model costs: `python -m darkjax.tools.describe --config=configs/lift_arid.py`;
+whether checkpoints are whole: `python -m darkjax.tools.describe --checkpoint=runs/NAME/STAGE`.
 
 Prints parameters by part for each stage (nothing is allocated), then, with --compile, what one
 training step needs as the compiler counts it (nothing is run), and with --forward the time of
 one real forward pass of a clip.
+
+With --checkpoint=DIR (a stage's folder, its `checkpoints/` or one step in there) every file is
+compared with its checksum, and each step is called whole, unverified (written without checksums,
+and readable) or damaged; the exit code is 1 when one is damaged. Nothing is changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import pathlib
 import sys
 import time
 from collections.abc import Sequence
@@ -18,20 +24,49 @@ from darkjax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the description; 2 on a user's error."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="configs/FILE.py[:ARGUMENT]")
+    """Print the description; 1 when a checkpoint is damaged, 2 on a user's error."""
+    parser = argparse.ArgumentParser(description=" ".join(__doc__.split("\n\n")[0].split()))
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", help="configs/FILE.py[:ARGUMENT]")
+    what.add_argument("--checkpoint", metavar="DIR", help="verify checkpoints instead")
     parser.add_argument("--stage", help="only this stage")
     parser.add_argument("--batch_size", type=int, default=1, help="of the described step")
     parser.add_argument("--compile", action="store_true", help="compile one training step")
     parser.add_argument("--forward", action="store_true", help="run one forward pass of a clip")
     args = parser.parse_args(argv)
     try:
+        if args.checkpoint is not None:
+            return _verify(pathlib.Path(args.checkpoint))
         _describe(args)
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
     return 0
+
+
+def _verify(folder: pathlib.Path) -> int:
+    from darkjax import checkpoint_steps as checkpoints
+
+    inner = folder / "checkpoints"
+    folder = inner if inner.is_dir() else folder
+    if checkpoints.is_step(folder.absolute().name):
+        paths = [folder.absolute()]
+    else:
+        paths = [folder / str(step) for step in checkpoints.steps(folder)]
+    if not paths or not paths[0].exists():
+        raise UserError(
+            f"--checkpoint={folder}: expected a stage's folder, its folder 'checkpoints' or one "
+            "step in there, found no checkpoint"
+        )
+    damaged = 0
+    for path in paths:
+        found = checkpoints.look(path)
+        size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        print(f"{path}: {found.state}, {found.why or f'{size / 1e6:.1f} MB'}")
+        damaged += found.state == checkpoints.DAMAGED
+    if damaged:
+        print(f"{damaged} of {len(paths)} damaged: a run that goes on sets them aside")
+    return 1 if damaged else 0
 
 
 def _describe(args: argparse.Namespace) -> None:
