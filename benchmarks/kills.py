@@ -2,7 +2,7 @@
 
     python benchmarks/kills.py [--kills=100] [--seed=0] [--workdir=DIR]
 
-Small trainings (LIFT-Net's teacher at the width of the tests, 60 steps, a checkpoint every 3) are
+Small trainings (LIFT-Net's teacher at the width of the tests, 24 steps, a checkpoint every 2) are
 hit by SIGTERM, SIGINT (Ctrl-C) or SIGKILL at a random moment, one kill in three inside a save, and
 started again until they end; runs of one process and of two (where the signal goes to one or both)
 take turns. Printed: kills by signal and processes, and how many bits of the final parameters
@@ -90,8 +90,8 @@ def attempt(
         "records": str(base / "records"),
         "workdir": str(folder),
         "stage": "teacher",
-        "steps": 60,
-        "save_every": 3,
+        "steps": 24,
+        "save_every": 2,
         "kill": False,
         "cache": str(base / "cache"),
     }
@@ -120,7 +120,7 @@ def attempt(
     for log, _ in running:
         log.close()
     text = pathlib.Path(f"{folder}-0.log").read_text()
-    return not any(codes) and "ENDED at 60" in text
+    return not any(codes) and "ENDED at 24" in text
 
 
 def ready(running: list, folder: pathlib.Path, saving: bool, draw: random.Random) -> bool:

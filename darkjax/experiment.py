@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging as std_logging
 import os
 import pathlib
 import re
@@ -152,8 +153,21 @@ def _alone(workdir: str) -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Errors only from the libraries below: orbax tells of every file it writes."""
+    """Errors only from the libraries below: orbax tells of every file it writes.
+
+    Of a full disk it tells with a traceback for each array; `run` says it in one line.
+    """
     logging.set_verbosity(logging.ERROR)
+    for logger in (logging.get_absl_logger(), std_logging.getLogger("asyncio")):
+        logger.addFilter(lambda record: not (record.exc_info and storage(record.exc_info[1])))
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        # What is left of a write when another has failed: its callback finds nobody.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def use_compilation_cache() -> None:

@@ -154,6 +154,56 @@ def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_
     assert int(outcome.state.step) == whole[-1] + 2
 
 
+def program(tiny_folder, tmp_path, *flags, under=(), **options):
+    """`python -m darkjax.main` on the tiny experiment, its output in files."""
+    tiny_run.records(tiny_run.config(tiny_folder))
+    config = f"--config=tests/tiny_config.py:{tiny_folder}"
+    command = [sys.executable, "-m", "darkjax.main", config, f"--workdir={tmp_path / 'run'}"]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "DARKJAX_CONV": "native"}
+    env |= {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    log = open(tmp_path / "log", "w")  # noqa: SIM115 - closed by finish
+    return log, subprocess.Popen(
+        [*under, *command, *flags],
+        cwd=tiny_run.ROOT,
+        env=env,
+        **{"stdout": log, "stderr": subprocess.STDOUT, **options},
+    )
+
+
+def test_a_program_that_is_stopped_says_so_and_exits_as_clusters_expect(tiny_folder, tmp_path):
+    flags = ("--config.teacher.steps=100000", "--config.teacher.save_every=100000")
+    steps = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        log, process = program(tiny_folder, tmp_path, *flags)
+        wait_for("/100000", log, process)
+        process.send_signal(number)
+        code, text = finish(log, process)
+        assert code == 128 + number, text
+        assert "Traceback" not in text and "the same command goes on from there" in text
+        steps.append(int(re.search(r"stopped at step (\d+) of 100000", text)[1]))
+    assert f"resumed from the checkpoint of step {steps[0]}" in text
+    assert steps[1] > steps[0]
+    assert checkpoint.read_meta(tmp_path / "run/teacher/checkpoints")["step"] == steps[1]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")  # nor is half a program kept
+    # As near to a full disk as a program comes without being root: files of 16 blocks.
+    log, process = program(
+        tiny_folder,
+        tmp_path,
+        "--config.teacher.save_every=1",
+        under=["sh", "-c", 'ulimit -f 16; exec "$@"', "sh"],
+        stdout=subprocess.PIPE,  # a log in a file would be cut off too
+    )
+    text = process.communicate(timeout=240)[0].decode()
+    log.close()
+    assert process.returncode == 2, text
+    errors = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in text and len(errors) == 1
+    assert "writing in " in errors[0] and "File too large" in errors[0]
+
+
 @pytest.mark.parametrize(
     "module", ["darkjax.main", "darkjax.data.convert", "darkjax.tools.describe"]
 )

@@ -48,11 +48,13 @@ def equal(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny_folder, tmp_path):
-    whole, rows = run(tiny_folder, tmp_path / "whole")
-    stopped, first = run(tiny_folder, tmp_path / "parts", max_steps=2)
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny_folder, tmp_path, devices):
+    mesh = sharding.make_mesh((devices, 1), jax.devices()[:devices])
+    whole, rows = run(tiny_folder, tmp_path / "whole", mesh=mesh)
+    stopped, first = run(tiny_folder, tmp_path / "parts", max_steps=2, mesh=mesh)
     assert not stopped.finished
-    resumed, second = run(tiny_folder, tmp_path / "parts")
+    resumed, second = run(tiny_folder, tmp_path / "parts", mesh=mesh)
     assert resumed.finished
     assert first + second == rows  # every loss of every step, so the data order too
     equal(resumed.state, whole.state)
