@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from darkjax import checkpoint, identity, lock, sharding, train, trained, version
+from darkjax import checkpoint, identity, lock, sharding, starts, train, trained, version
 from darkjax import config as configs
 from darkjax.data import images, split
 from darkjax.data.records import Records
@@ -104,6 +104,8 @@ def _run(
         f"{jax.devices()[0].device_kind}, mesh {dict(mesh.shape)}, {config.dtype}"
     )
     say(f"data: {records.directory}, {len(rows[0])} clips to train on, {len(rows[1])} of {rows[2]}")
+    if mode in ("all", "train"):
+        starts.check(config, workdir, len(records.classes))
     found: dict[str, Any] = {}
     for number, name in enumerate(config.stages, start=1):
         say(f"stage {number} of {len(config.stages)}: {name}")

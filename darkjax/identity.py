@@ -38,6 +38,7 @@ MAY_CHANGE: dict[str, str] = {
     "data.num_threads": "a batch is a function of (seed, step)",
     "data.workers": "a batch is a function of (seed, step)",
     "STAGE.save_every": "when the same weights are written",
+    "STAGE.published": "what the word `pretrained` adds to `init_from`, which counts",
     "STAGE.allow_random_frozen": "whether a stage may begin; not what it computes",
 }
 # Of the evaluation: may change too, unless `keep_best` lets it choose the weights.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from darkjax import checkpoint, identity, methods, optim, sharding, stops, writers
+from darkjax import checkpoint, identity, methods, optim, sharding, starts, stops, writers
 from darkjax import state as states
 from darkjax.data import pipeline, split
 from darkjax.data.records import Records
@@ -129,7 +129,7 @@ def run(
     }
     resume = saver.latest()
     if resume is None:
-        state, line = _fresh(state, stage, sources)
+        state, line = _fresh(state, stage, name, method.frozen, sources)
     else:
         state, line = _resumed(saver, resume, state, meta, name, extend, workdir)
     say(line)
@@ -185,11 +185,15 @@ def run(
     return Outcome(state, method, finished, saved_at, stop.number)
 
 
-def _fresh(state: states.TrainState, stage: Any, sources: Sources) -> tuple[Any, str]:
+def _fresh(
+    state: states.TrainState, stage: Any, name: str, frozen: tuple[str, ...], sources: Sources
+) -> tuple[Any, str]:
     """The state to begin with, and where its weights come from."""
+    given = sources() if stage.init_from else {}
+    starts.check_frozen(name, stage, frozen, state.params, given)
     if not stage.init_from:
         return state, "weights as initialised"
-    return checkpoint.place(state, sources(), stage.init_from)
+    return checkpoint.place(state, given, stage.init_from)
 
 
 def _resumed(

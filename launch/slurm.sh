@@ -17,5 +17,5 @@ SHARED=/shared    # a folder that all nodes see, with the records and the runs
 # argument-free --distributed: JAX reads Slurm's variables and gives the process with local
 # number i the GPU i, so every process must see all GPUs of its node (--gpu-bind=none).
 srun --gpu-bind=none .venv/bin/python -m darkjax.main \
-  --config=configs/lift_arid.py --config.data.dir="$SHARED/records/arid" \
+  --config=configs/lift_arid.py:unfrozen --config.data.dir="$SHARED/records/arid" \
   --workdir="$SHARED/runs/lift_arid" --distributed "$@"

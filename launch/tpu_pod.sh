@@ -6,7 +6,7 @@ TPU=darkjax                          # name of an existing TPU VM slice
 ZONE=us-central2-b
 SHARED=/mnt/shared                   # records and runs, the same folder on every host,
 MOUNT="sudo mount 10.0.0.2:/share"   # mounted there by this (here: Filestore)
-CONFIG="--config=configs/lift_arid.py --config.data.dir=$SHARED/records/arid"
+CONFIG="--config=configs/lift_arid.py:unfrozen --config.data.dir=$SHARED/records/arid"
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 git archive --format=tar.gz --output=/tmp/darkjax.tar.gz HEAD

@@ -24,7 +24,7 @@ def main(o: dict) -> None:
     import tiny_run
 
     c = tiny_run.config(pathlib.Path(o["records"]))
-    c.student.init_from = ()
+    c.student.init_from, c.student.allow_random_frozen = (), True
     c.student.steps, c.student.optim.warmup_steps = o["steps"], 0
     c.teacher.steps, c.teacher.save_every = o["steps"], o["save_every"]
     c = configs.resolve(c)

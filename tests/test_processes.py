@@ -83,7 +83,7 @@ def test_two_processes_train_as_one(tiny_folder, tmp_path):
         assert code == 0, text[-3000:]
 
     c = tiny_run.config(tiny_folder)
-    c.student.init_from = ()
+    c.student.init_from, c.student.allow_random_frozen = (), True
     c.student.steps, c.student.optim.warmup_steps = 3, 0
     c = configs.resolve(c)
     alone = []

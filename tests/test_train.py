@@ -39,7 +39,7 @@ def run(folder, tmp_path, *, stage="teacher", mesh=None, change=None, evaluate=N
 
 def alone(c):
     """The student without its teacher, so that it can be trained by itself."""
-    c.student.init_from = ()
+    c.student.init_from, c.student.allow_random_frozen = (), True
     c.student.optim.warmup_steps = 0
     c.student.optim.lr = 1e-3
 

@@ -10,11 +10,24 @@ from darkjax import experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = ("Jump", "Sit", "Turn")
+# Of each 3-D network: the fields of a tiny one, and how wide its last vector is.
+NETS: dict[str, tuple[dict[str, Any], int]] = {
+    "r2plus1d": ({"variant": (1, 1), "width": 4, "stem_mid": 4, "stem_kernel": 3}, 8),
+    "resnet3d": ({"variant": "10", "width": 4}, 32),
+}
+AUGMENTATIONS = ("jitter", "affine", "optical", "elastic", "rain", "frame_shuffle", "cutmix")
 
 
 def config(folder: pathlib.Path) -> Any:
     """The demo of LIFT-Net with fewer, smaller clips; records are kept in `folder`."""
     c = configs.load(f"{ROOT}/configs/lift_arid.py:demo")
+    shrink(c, folder)
+    c.student.model.repeats = 1
+    return c
+
+
+def shrink(c: Any, folder: pathlib.Path) -> None:
+    """Any variant of LIFT-Net's config with its clips and networks as small as they can be."""
     with c.unlocked():
         c.data.synthetic = {
             "classes": CLASSES,
@@ -29,21 +42,21 @@ def config(folder: pathlib.Path) -> Any:
     c.data.num_classes = len(CLASSES)
     c.data.frames, c.data.size, c.data.views_crops = 4, (32, 32), 1
     c.eval_batch_size, c.report_clips, c.log_every = 8, 2, 1
-    net = {"variant": (1, 1), "width": 4, "stem_mid": 4, "stem_kernel": 3}
+    m = c.student.model
+    net, m.head_width = NETS[m.luminous_net]
     with c.unlocked():
-        c.teacher.model = {"name": "r2plus1d", **net}
-        c.student.model.luminous = net
-    for stage in (c.teacher, c.student):  # compiling is most of a test's time
-        stage.augment.jitter.p = stage.augment.affine.p = 0.0
-    c.student.model.width, c.student.model.repeats = 16, 1
-    c.student.model.heads, c.student.model.head_width = 2, 8
-    c.student.model.pvit = {"depth": 2, "width": 8, "heads": 1, "patch": 16}
-    c.student.model.tokens = (1, 2, 2)
-    for stage in (c.teacher, c.student):
+        m.luminous = net
+        if "teacher" in c:
+            c.teacher.model = {"name": m.luminous_net, **net}
+    m.width, m.heads, m.tokens = 16, 2, (1, 2, 2)
+    m.pvit = {"depth": 2, "width": 8, "heads": 1, "patch": 16}
+    for name in c.stages:
+        stage = c[name]
+        for augmentation in AUGMENTATIONS:  # compiling is most of a test's time
+            stage.augment[augmentation].p = 0.0
         stage.batch_size, stage.steps, stage.optim.warmup_steps = 16, 4, 1
         stage.optim.lr = 1e-2
         stage.eval_every = 0
-    return c
 
 
 def records(c: Any) -> Any:

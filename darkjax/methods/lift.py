@@ -15,15 +15,36 @@ Deviations (the paper is silent or contradicts itself; field -> our choice):
 - shared or separate weights over the N repetitions: `model.share_repeats` False; repetition n + 1
   takes the FoE output as its main stream and the critic output as its luminous stream;
 - tokens to one vector before the head: their mean;
+- "MLP" where nothing more is said is one linear layer: after the PViT (III-C), and the two of the
+  head around its GELU and batch norm; the pooled 3-D features reach the critic's width through
+  one more (`luminous_tokens`), which the paper does not mention;
 - the patch embedding, positions and class token of a "first block free" PViT: frozen with the
-  other blocks (`pvit_freeze`: "first_free", "all_frozen", "all_free");
-- h1, h2 of Eq. 6: `distill.on` "pre_logits" (the vectors into the last layer; needs
-  `model.head_width` equal to the teacher's width) or "logits"; `distill.weight` 1, the sum is
-  over components, the mean over the batch;
+  other blocks (`pvit_freeze`: "first_free", "all_frozen", "all_free"). What is frozen must come
+  from weights (`init_from`), or the run stops (`allow_random_frozen`);
+- h1, h2 of Eq. 6: the paper applies the softmax to them directly, which reads as the logits, and
+  calls them "hidden representations" and "feature map", which does not. `distill.on` "pre_logits"
+  (ours: the vectors into the last layer; needs `model.head_width` equal to the teacher's width)
+  or "logits"; `distill.weight` 1 (none is printed), the sum is over components, the mean over the
+  batch;
 - "shares its weight with the teacher": copied at the start, then trained; with
   `luminous_frozen` the student's 3-D network stays the teacher's for good and is computed once;
-- gamma: `gamma` 1.8; strengths of the augmentations: `augment`; weight decay, epochs: `optim`;
-- which ImageNet-21k ViT: the one with biases and inputs in [-1, 1] (`mean`, `std` 0.5).
+- clips: 30 frames of 224x224 are the paper's, how they are cut out is not said: random resized
+  crops of 70 to 100 % of the window (`data.crop`, `data.scale`), consecutive frames
+  (`data.stride` 1), judged on one centre crop of the middle (`data.views_*`);
+- gamma: `gamma` 1.8; strengths of the augmentations: `augment`;
+- epochs: 50 for each stage (`epochs`); AdamW's weight decay 0.01 and betas, no warm-up, the cosine
+  to 0: `optim`; the checkpoint that is judged: the best on the judged split (`keep_best`);
+- batch norm over the whole batch of 32, the paper's two GPUs had 16 each (`bn_group`);
+- which ImageNet-21k ViT: Google's, with biases and inputs in [-1, 1] (`mean`, `std` 0.5,
+  `model.pvit`), though the paper cites MIIL's (no biases, inputs in [0, 1]); which IG-65M file:
+  any fits; R3D of Table VI starts from Kinetics (`published`).
+
+The words `demo` and `arid6` change more, so that two CPU cores learn something without published
+weights: small widths, N = 2, short clips of small frames; `distill.weight` 0.01; the 3-D network
+frozen once the teacher has it (`luminous_frozen`) and every PViT block free; no colour jitter (but
+for the demo's teacher), optical or elastic distortion, rain, frame shuffle or cutmix; gamma 2.5,
+each clip normalised by itself, label smoothing 0.1, rate 3e-3 with a warm-up, weight decay 0.05,
+other epochs and batches; the last checkpoint is judged, on three crops.
 """
 
 from __future__ import annotations

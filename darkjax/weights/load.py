@@ -70,6 +70,16 @@ def load(directory: str | os.PathLike[str]) -> Weights:
     return Weights(card.arch, card.model, variables, card.preprocess, card)
 
 
+def shapes(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `load(directory).variables` would be, as `jax.ShapeDtypeStruct`s: no array is read."""
+    cards.read(directory)
+    with ocp.PyTreeCheckpointer() as reader:
+        item = epath.Path(directory).absolute() / VARIABLES
+        tree = reader.metadata(item).item_metadata.tree
+    found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+    return {"params": {}, "batch_stats": {}, **found}
+
+
 def normalise_for(
     weights: Weights,
 ) -> Callable[[Float[Array, "*B C"]], Float[Array, "*B C"]]:

@@ -1,0 +1,216 @@
+"""LIFT-Net's words: any order, every pair a config that runs or a refusal that names both."""
+
+import dataclasses
+import itertools
+import json
+import re
+
+import jax
+import numpy as np
+import published as published_files
+import pytest
+import tiny_run
+import tiny_zoo
+import torch_files as tf
+
+from darkjax import checkpoint, experiment, models, optim, starts
+from darkjax import config as configs
+from darkjax.errors import UserError
+from darkjax.weights import convert, zoo
+
+CONFIG = f"{tiny_run.ROOT}/configs/lift_arid.py"
+GOLDEN = tiny_run.ROOT / "tests" / "golden"
+WORDS = ["demo", "arid6", "small", "medium", "large", "r3d", "no_kd"]
+WORDS += ["freeze_all", "unfrozen", "pretrained", "flow"]
+PAIRS = list(itertools.combinations(WORDS, 2))
+ONE_OF = ({"demo", "arid6"}, {"small", "medium", "large"}, {"freeze_all", "unfrozen"})
+TINY = {"demo", "arid6"}
+
+
+def refused(words):
+    """Whether these words make no sense together; written apart from the config's own table."""
+    chosen = set(words)
+    return (
+        "flow" in chosen
+        or any(len(chosen & group) > 1 for group in ONE_OF)
+        or bool(chosen & TINY and chosen & {"freeze_all", "pretrained"})
+    )
+
+
+def load(*words):
+    return configs.load(f"{CONFIG}:{','.join(words)}")
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=",".join)
+def test_every_pair_is_one_config_in_both_orders_or_is_refused_by_name(pair):
+    if not refused(pair):
+        one, other = load(*pair), load(*reversed(pair))
+        assert one.to_json_best_effort() == other.to_json_best_effort()
+        configs.resolve(one)
+        return
+    for order in (pair, pair[::-1]):
+        with pytest.raises(UserError) as error:
+            load(*order)
+        line = str(error.value)
+        assert all(re.search(rf"\b{word}\b", line) for word in pair), line
+        assert "\n" not in line
+
+
+def test_every_word_keeps_its_meaning_beside_the_others():
+    for repeats, word in ((4, "small"), (6, "medium"), (8, "large")):
+        assert load("demo", word).student.model.repeats == repeats
+    assert load("demo").student.model.repeats == 2
+    alone = load("no_kd", "demo").student
+    assert not alone.luminous_frozen and not alone.init_from and alone.distill.weight == 0
+    assert alone.epochs == load("demo").teacher.epochs
+    assert "teacher" not in load("no_kd")
+    tiny = load("arid6", "r3d")
+    assert tiny.teacher.model.name == tiny.student.model.luminous_net == "resnet3d"
+    assert load("demo", "unfrozen").student.pvit_freeze == "all_free"
+    assert load("freeze_all", "pretrained").student.pvit_freeze == "all_frozen"
+
+
+# ---- end to end ---------------------------------------------------------------------------------
+
+VIT = {"depth": 2, "width": 64, "heads": 1, "patch": 16, "qkv_bias": True}
+
+
+def shapes(model, *video):
+    """Shape by path of a model's parameters and statistics."""
+    one = jax.ShapeDtypeStruct((1, *video), np.float32)
+    found = jax.eval_shape(
+        lambda x: models.build(model, 5).init(jax.random.key(0), x, train=False), one
+    )
+    flat = [optim.flatten(found.get(part, {})) for part in ("params", "batch_stats")]
+    return {path: leaf.shape for tree in flat for path, leaf in tree.items()}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A folder with `weights/` as the config wants them, converted from tiny published files."""
+    folder = tmp_path_factory.mktemp("published")
+    net = {"name": "r2plus1d", **tiny_run.NETS["r2plus1d"][0]}
+    tiny = {
+        "r2plus1d34": dataclasses.replace(zoo.get("r2plus1d34"), model=net, input=(4, 32, 32)),
+        "r3d34": tiny_zoo.TINY["tiny"],
+    }
+    real = zoo.get
+    # Positions for 224x224; the depth and the width are found in the file.
+    vit = shapes({"name": "vit", **VIT, "depth": 3}, 224, 224, 3)
+    ours = {"vit_b16": published_files.values(vit)}
+    ours["r2plus1d34"] = published_files.values(shapes(net, 4, 32, 32, 3))
+    published_files.google(folder / "ViT-B_16.npz", ours["vit_b16"])
+    published_files.ig65m(folder / "ig65m.pth", ours["r2plus1d34"])
+    tf.save(folder / "r3d34_K_200ep.pth", tiny_zoo.state_dict("tiny"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo, "get", lambda name: tiny.get(name) or real(name))
+        for arch, file, options in (
+            ("vit_b16", "ViT-B_16.npz", {"input": (1, 32, 32)}),
+            ("r2plus1d34", "ig65m.pth", {}),
+            ("r3d34", "r3d34_K_200ep.pth", {}),
+        ):
+            out = folder / "weights" / arch
+            convert.convert(arch, folder / file, out, say=lambda _: None, **options)
+    return folder, ours
+
+
+def shrunk(words, records):
+    """The config of these words, its clips and networks tiny."""
+    c = load(*words)
+    gelu = c.student.model.pvit.get("gelu", "erf")
+    tiny_run.shrink(c, records)
+    with c.unlocked():
+        c.student.model.pvit = {**VIT, "gelu": gelu}
+    for name in c.stages:
+        c[name].steps = 2
+    return c
+
+
+def run_to_the_end(words, records, work):
+    """All stages, judged; without weights to freeze, the refusal first."""
+    c = shrunk(words, records)
+    if not set(words) & {"demo", "arid6", "unfrozen", "pretrained"}:
+        with pytest.raises(UserError, match=r"weights/vit_b16.*`pretrained`"):
+            experiment.run(c, str(work))
+        assert not work.exists() or not list(work.glob("*/checkpoints"))
+        c.student.allow_random_frozen = True
+    found = experiment.run(c, str(work))
+    assert found["numbers"]["n"] > 0
+    stages = ["student"] if "no_kd" in words else ["student", "teacher"]
+    assert sorted(p.parent.name for p in work.glob("*/checkpoints")) == stages
+    student = checkpoint.load_variables(work / "student" / "checkpoints")["params"]["student"]
+    repeats = {"small": 4, "medium": 6, "large": 8}
+    tiny = 2 if set(words) & TINY else 8
+    wanted = next((repeats[word] for word in words if word in repeats), tiny)
+    assert sum(key.startswith("critic") for key in student) == wanted
+    assert ("stem_spatial" in student["luminous"]) == ("r3d" not in words)
+    return c
+
+
+COVER = [
+    ("small", "r3d", "demo"),  # in the order that used to fail after the teacher
+    ("demo", "no_kd"),
+    ("unfrozen", "medium", "arid6", "no_kd", "r3d"),
+    ("pretrained", "no_kd", "freeze_all", "r3d", "small"),
+]
+
+
+@pytest.mark.usefixtures("native_convolutions")
+@pytest.mark.parametrize("words", COVER, ids=",".join)
+def test_words_together_run_end_to_end(words, published, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(published[0])
+    run_to_the_end(words, tiny_folder, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("native_convolutions")
+@pytest.mark.parametrize("pair", [p for p in PAIRS if not refused(p)], ids=",".join)
+def test_every_pair_runs_end_to_end(pair, published, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(published[0])
+    run_to_the_end(pair, tiny_folder, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("native_convolutions")
+def test_published_weights_land_in_both_pathways_and_in_the_teacher(
+    published, tiny_folder, tmp_path, monkeypatch
+):
+    """Frozen wherever the files go, so that two trained stages leave them as they were."""
+    folder, ours = published
+    monkeypatch.chdir(folder)
+    c = shrunk(("pretrained", "freeze_all", "small"), tiny_folder)
+    c.teacher.freeze, c.student.luminous_frozen = (r"(?!head/).*",), True
+    c.student.model.repeats = 1
+    experiment.run(c, str(tmp_path))
+    teacher, student = (
+        optim.flatten(checkpoint.load_variables(tmp_path / name / "checkpoints")["params"])
+        for name in ("teacher", "student")
+    )
+    for path, value in ours["r2plus1d34"].items():
+        if not path.startswith("head/") and path in teacher:
+            np.testing.assert_array_equal(teacher[path], value, err_msg=path)
+            np.testing.assert_array_equal(student[f"student/luminous/{path}"], value)
+    assert teacher["head/bias"].shape == (3,)  # the file has five classes
+    landed = {k: v for k, v in ours["vit_b16"].items() if f"student/pvit/vit/{k}" in student}
+    assert {k.split("/")[0] for k in landed} == {"cls", "position", "embedding", "block0", "block1"}
+    for path, value in landed.items():
+        if path != "position":  # resized for the smaller frames
+            np.testing.assert_array_equal(student[f"student/pvit/vit/{path}"], value, err_msg=path)
+
+
+@pytest.mark.parametrize("words", ["pretrained", "no_kd,pretrained,r3d"])
+def test_published_weights_fit_the_papers_networks(words, tmp_path, monkeypatch):
+    """By the frozen shapes of the zoo at full size; nothing is made."""
+
+    def stored(source):
+        frozen = json.loads((GOLDEN / f"{source.removeprefix('weights/')}.json").read_text())
+        flat = {path: jax.ShapeDtypeStruct(shape, np.float32) for path, shape in frozen.items()}
+        return optim.unflatten(flat)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(starts, "stored", stored)
+    c = configs.resolve(load(*words.split(",")))
+    for source in ("vit_b16", "r2plus1d34", "r3d34"):
+        (tmp_path / "weights" / source).mkdir(parents=True)
+    starts.check(c, tmp_path, 11)
+    pvit = c.student.model.pvit
+    assert (pvit.gelu, pvit.qkv_bias) == ("tanh", True)  # as Google's file
