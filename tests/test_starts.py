@@ -51,8 +51,8 @@ def test_the_loop_by_itself_refuses_them_too(tiny_folder, tmp_path):
     c = tiny(tiny_folder)
     c.teacher.freeze = (r"(?!head/).*",)
     mesh = sharding.make_mesh((1, 1), jax.devices()[:1])
-    with pytest.raises(UserError, match=r"alone: [\d,]+ frozen parameters .first stage1_0/"):
-        train.run(c, c.teacher, tiny_run.records(c), workdir=tmp_path / "alone", mesh=mesh)
+    with pytest.raises(UserError, match=r"teacher: [\d,]+ frozen parameters .first stage1_0/"):
+        train.run(c, "teacher", tiny_run.records(c), workdir=tmp_path / "alone", mesh=mesh)
 
 
 @pytest.mark.parametrize(
