@@ -177,7 +177,8 @@ def _matches(rule: Any, paths: Any) -> Iterator[tuple[str, str]]:
 
 def _check_rule(name: str, rule: Any, source: Tree, here: Tree) -> None:
     """A rule places something, and only what fits."""
-    placed, tried = 0, ()
+    placed = 0
+    tried: tuple[str, ...] = ()
     for part in PARTS:
         theirs, ours = (optim.flatten(tree[part]) for tree in (source, here))
         for path, target in _matches(rule, theirs):
