@@ -138,3 +138,32 @@ def test_the_compilation_cache_is_on_unless_the_user_chose_one(monkeypatch, tmp_
         assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "darkjax" / "jax")
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.mark.parametrize("given", ["", "relative"])
+def test_a_cache_home_that_means_nothing_is_as_if_not_set(given, monkeypatch, tmp_path):
+    before = jax.config.values["jax_compilation_cache_dir"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    monkeypatch.chdir(tmp_path)
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        experiment.use_compilation_cache()
+        found = jax.config.values["jax_compilation_cache_dir"]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert found == str(tmp_path / ".cache" / "darkjax" / "jax")
+
+
+def test_a_home_that_cannot_be_written_is_one_line(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        experiment.use_compilation_cache()
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    said = capsys.readouterr().err
+    assert said.startswith("compiled programs are not kept") and said.count("\n") == 1
