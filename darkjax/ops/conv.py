@@ -27,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 
@@ -101,6 +102,24 @@ def use_form(form: str) -> Iterator[None]:
         yield
     finally:
         set_form(before)
+
+
+@contextlib.contextmanager
+def storable() -> Iterator[None]:
+    """Trace and compile a program whose convolutions only give shapes (initial parameters).
+
+    In the native form, so it holds no private call and JAX's compilation cache may store it, also
+    after that call was traced. For the calling thread's programs: no other may compile meanwhile.
+    """
+    stopped = getattr(jax.config, conv_onednn.THRESHOLD) == math.inf
+    if stopped:
+        conv_onednn.store_again()
+    try:
+        with use_form("native"):
+            yield
+    finally:
+        if stopped:
+            conv_onednn.stop_storing()
 
 
 def _known(form: str) -> str:

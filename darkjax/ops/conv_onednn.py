@@ -13,6 +13,7 @@ Reverse mode only, once. Under `vmap` the call runs once for each element.
 A program that holds the call cannot be stored: XLA takes it for another kind of call when it writes
 an executable down (jaxlib 0.10.2: std::bad_alloc, undefined behaviour by its source). So from the
 first call on, this process writes nothing to JAX's persistent compilation cache; it still reads.
+Programs that are known not to hold the call are written all the same: `ops.conv.storable`.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ import jaxlib
 import numpy as np
 from jax import Array, lax
 
-from darkjax.ops import conv_gradient, conv_pure
+from darkjax.ops import conv_checked, conv_gradient, conv_pure
 
 Pads = Sequence[tuple[int, int]]
 TARGET = "__onednn$convolution"
 # A configuration that the call does not understand ends the process instead of raising. With
 # other versions than these the self-check therefore runs in a child process, at some 2 seconds.
 CHECKED_JAXLIB = ("0.10.2",)
+THRESHOLD = "jax_persistent_cache_min_compile_time_secs"
+_threshold: float | None = None  # its value before the first call
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -192,7 +195,7 @@ def _call(
     result = jax.ShapeDtypeStruct((x.shape[0], *sizes, kernel.shape[kout]), x.dtype)
     if 0 in result.shape or 0 in x.shape:
         return jnp.zeros(result.shape, result.dtype)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
+    stop_storing()
     call = jax.ffi.ffi_call(
         TARGET,
         result,
@@ -201,6 +204,21 @@ def _call(
         legacy_backend_config=json.dumps({"onednn_conv_config": config}),
     )
     return call(x, kernel)
+
+
+def stop_storing() -> None:
+    """Write no more programs to the compilation cache: the next may hold the call."""
+    global _threshold
+    found = getattr(jax.config, THRESHOLD)
+    if found != math.inf:
+        _threshold = found
+        jax.config.update(THRESHOLD, math.inf)
+
+
+def store_again() -> None:
+    """Write programs again, from as many seconds of compiling on as before `stop_storing`."""
+    if getattr(jax.config, THRESHOLD) == math.inf and _threshold is not None:
+        jax.config.update(THRESHOLD, _threshold)
 
 
 def _computable(x: Array, kernel: Array) -> tuple[Array, Array, jnp.dtype]:
@@ -222,7 +240,12 @@ def _has_bfloat16() -> bool:
 
 @functools.cache
 def problem() -> str | None:
-    """Why the call cannot be used in this process, or None: a tiny convolution decides."""
+    """Why the call cannot be used in this process, or None: a tiny convolution decides.
+
+    Once for each jaxlib and processor where there is a cache folder (`conv_checked`).
+    """
+    if conv_checked.passed():
+        return None
     if not _versions_checked():
         code = "from darkjax.ops import conv_onednn as c; import sys; sys.exit(c.failure() or 0)"
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
@@ -234,7 +257,10 @@ def problem() -> str | None:
             return f"the oneDNN self-check could not run: {e}"
         if child.returncode:
             return f"the oneDNN self-check failed with jaxlib {jaxlib.__version__}"
-    return failure()
+    found = failure()
+    if found is None:
+        conv_checked.remember()
+    return found
 
 
 def _versions_checked() -> bool:

@@ -1,8 +1,11 @@
 """Every form of the convolution gives the native one's outputs and gradients."""
 
+import concurrent.futures
 import functools
 import logging
+import math
 import os
+import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from darkjax.ops import conv, conv_onednn
+from darkjax.ops import conv, conv_checked, conv_onednn
 
 SHAPES = [
     # input, kernel (kt, kh, kw, O), strides, padding, groups
@@ -51,6 +54,15 @@ def cache_is_written_again() -> Iterator[None]:
     before = getattr(jax.config, name)
     yield
     jax.config.update(name, before)
+
+
+@pytest.fixture
+def cache_folder(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """An empty folder in the place of JAX's cache, where the self-check is remembered."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 def everything(form, x, k, strides, pads, groups):
@@ -202,7 +214,7 @@ import logging, jax, jax.numpy as jnp
 logging.basicConfig(level=logging.INFO)
 jax.config.update("jax_compilation_cache_dir", "{cache}")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-from darkjax.ops import conv, conv_onednn
+from darkjax.ops import conv, conv_checked, conv_onednn
 {before}
 mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 x = jax.random.normal(jax.random.key(0), (2, 3, 6, 6, 8))
@@ -257,7 +269,7 @@ def test_one_device_falls_back(tmp_path):
     assert not taken
 
 
-def test_wrong_numbers_and_unknown_versions_fall_back(monkeypatch, caplog):
+def test_wrong_numbers_and_unknown_versions_fall_back(monkeypatch, caplog, cache_folder):
     call = conv_onednn._call
     monkeypatch.setattr(conv_onednn, "_call", lambda *a, **k: call(*a, **k) * 1.001)
     assert "other numbers" in conv_onednn.failure()
@@ -271,3 +283,150 @@ def test_wrong_numbers_and_unknown_versions_fall_back(monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         assert conv._platform_form.__wrapped__() == "pure"
     assert "pure form (no)" in caplog.text
+
+
+@pytest.fixture
+def checks(monkeypatch, cache_folder):
+    """A self-check of an unknown jaxlib whose child and own part are counted and find nothing."""
+    made = []
+
+    def child(*args, **kwargs):
+        made.append("child")
+        return subprocess.CompletedProcess(args, 0)
+
+    monkeypatch.setattr(conv_onednn, "CHECKED_JAXLIB", ())
+    monkeypatch.setattr(subprocess, "run", child)
+    monkeypatch.setattr(conv_onednn, "failure", lambda: made.append("check"))
+    return made
+
+
+def remembered(folder):
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+
+def test_the_self_check_is_made_once(checks, cache_folder, monkeypatch):
+    """One file in the cache folder; another jaxlib, processor, flag or code of ours checks anew."""
+    again = conv_onednn.problem.__wrapped__
+    assert [again() for _ in range(3)] == [None] * 3
+    assert checks == ["child", "check"]
+    (name,) = remembered(cache_folder)
+    assert name.startswith("onednn-checked-")
+    for change in (
+        lambda: monkeypatch.setattr(conv_onednn.jaxlib, "__version__", "99.0"),
+        lambda: monkeypatch.setattr(conv_checked, "_processor", lambda: "another"),
+        lambda: monkeypatch.setenv("XLA_FLAGS", "--another"),
+        lambda: monkeypatch.setattr(conv_checked, "CODE", ("conv_pure.py",)),
+    ):
+        checks.clear()
+        change()
+        assert again() is None and again() is None
+        assert checks == ["child", "check"]
+    assert len(remembered(cache_folder)) == 5
+
+
+@pytest.mark.parametrize("harm", ["truncated", "empty", "foreign", "folder"])
+def test_a_damaged_memory_is_no_memory(harm, checks, cache_folder):
+    again = conv_onednn.problem.__wrapped__
+    again()
+    (name,) = remembered(cache_folder)
+    file = cache_folder / name
+    whole = file.read_bytes()
+    if harm == "folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes({"truncated": whole[:-1], "empty": b"", "foreign": b"\xff\x00"}[harm])
+    checks.clear()
+    assert again() is None
+    assert checks == ["child", "check"]
+    assert remembered(cache_folder) == [name]  # nothing half written stays
+    assert harm == "folder" or file.read_bytes() == whole
+
+
+def test_a_failed_check_is_not_remembered(checks, cache_folder, monkeypatch):
+    monkeypatch.setattr(conv_onednn, "failure", lambda: "no")
+    assert conv_onednn.problem.__wrapped__() == "no"
+    assert remembered(cache_folder) == []
+
+
+@pytest.mark.parametrize("where", ["a file", "no folder", "a bucket", "switched off"])
+def test_without_a_folder_the_check_is_made_each_time(where, checks, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    place = {"a file": str(tmp_path / "file" / "below"), "a bucket": "gs://mine", "no folder": None}
+    jax.config.update("jax_compilation_cache_dir", place.get(where, str(tmp_path / "off")))
+    if where == "switched off":
+        monkeypatch.setattr(conv_checked, "_enabled", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    again = conv_onednn.problem.__wrapped__
+    assert again() is None and again() is None
+    assert checks == ["child", "check"] * 2
+    assert remembered(tmp_path) == ["file"]
+
+
+def test_many_processes_may_remember_at_once(cache_folder):
+    """Each sees nothing or the whole content, whoever writes."""
+    seen = []
+
+    def work(_):
+        for _ in range(20):
+            conv_checked.remember()
+            seen.append(conv_checked.passed())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert seen == [True] * 160
+    assert len(remembered(cache_folder)) == 1
+
+
+STORED = """
+import pathlib, jax, jax.numpy as jnp
+jax.config.update("jax_compilation_cache_dir", "{cache}")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+import tiny_run
+from darkjax import methods, optim, sharding, state, train
+from darkjax import config as configs
+from darkjax.ops import conv
+
+@jax.jit
+def first(x, k):
+    return conv.conv3d(x, k, form="onednn")
+
+@jax.jit
+def second(x, k):
+    return conv.conv3d(x, k, form="onednn") + 1
+
+x, k = jnp.ones((1, 2, 4, 4, 2)), jnp.ones((1, 3, 3, 2, 2))
+first(x, k)
+c = configs.resolve(tiny_run.config(pathlib.Path("{cache}")))
+mesh = sharding.make_mesh((-1, 1))
+like = train.batch_like(c.data, 2)
+method, tx = methods.make(c.teacher, 3), optim.make(c.teacher.optim, 4)
+state.create(method, tx, like, seed=0, ema=False, mesh=mesh)
+second(x, k)
+"""
+
+
+def test_initial_parameters_are_stored_also_after_the_private_call_onednn(tmp_path):
+    tests = pathlib.Path(__file__).parents[1]
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    env["PYTHONPATH"] = os.pathsep.join(map(str, (tests, tests.parent)))
+    code = STORED.format(cache=tmp_path)
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], env=env, check=True)
+    stored = {p.name.partition("-")[0] for p in tmp_path.iterdir()}
+    assert "jit_init" in stored
+    assert not {"jit_first", "jit_second"} & stored
+
+
+def test_storable_gives_back_what_it_found():
+    name = "jax_persistent_cache_min_compile_time_secs"
+    jax.config.update(name, 0.25)
+    x, k = arrays((1, 3, 5, 5, 8), (3, 3, 3, 8), 1)
+    with conv.storable():
+        assert getattr(jax.config, name) == 0.25
+        assert not target_in(lambda x, k: conv.conv3d(x, k), x, k)
+        conv_onednn.stop_storing()  # what the private call does when it is traced
+        assert getattr(jax.config, name) == math.inf
+    assert getattr(jax.config, name) == math.inf
+    with conv.storable():
+        assert getattr(jax.config, name) == 0.25
+    assert getattr(jax.config, name) == math.inf

@@ -1,0 +1,88 @@
+"""That the self-check of the oneDNN call passed here, remembered from process to process.
+
+One small file in JAX's compilation cache folder for each (jaxlib, processor, XLA's flags, our own
+code): its name is their digest, its content says them again. Whatever is not exactly that content
+(damaged, empty, another program's) counts as absent, and so does a folder that cannot be read or
+written: the check is then made again. Only passing is remembered, since a check may fail for a
+passing reason. Without a cache folder nothing is read or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pathlib
+import platform
+import tempfile
+
+import jax
+import jaxlib
+
+log = logging.getLogger(__name__)
+# What the check runs through, and the check itself.
+CODE = ("conv_onednn.py", "conv_gradient.py", "conv_pure.py")
+
+
+def passed() -> bool:
+    """Whether an earlier process checked the same and found nothing wrong."""
+    file = _file()
+    try:
+        return file is not None and file.read_text() == _content()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def remember() -> None:
+    """Say so to later processes, if there is somewhere to write it."""
+    file = _file()
+    if file is None:
+        return
+    part = ""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: several processes may be here at once, and the last one wins.
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False) as f:
+            part = f.name
+            f.write(_content())
+        os.replace(part, file)
+    except OSError as e:
+        log.debug("the oneDNN self-check is not remembered: %s", e)
+        if part:
+            pathlib.Path(part).unlink(missing_ok=True)
+
+
+def _file() -> pathlib.Path | None:
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    if not folder or "://" in folder or not _enabled():
+        return None
+    digest = hashlib.sha256(_content().encode()).hexdigest()[:16]
+    return pathlib.Path(folder, f"onednn-checked-{digest}.txt")
+
+
+def _enabled() -> bool:
+    return jax.config.values["jax_enable_compilation_cache"]
+
+
+def _content() -> str:
+    here = pathlib.Path(__file__).parent
+    code = hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE))
+    rows = {
+        "jaxlib": jaxlib.__version__,
+        "processor": _processor(),
+        "flags": os.environ.get("XLA_FLAGS", ""),
+        "code": code.hexdigest(),
+    }
+    return "".join(f"{k}: {v}\n" for k, v in rows.items()) + "the oneDNN self-check passed\n"
+
+
+def _processor() -> str:
+    """The processor's name and what it can do, or what Python knows of it."""
+    known = [platform.machine(), platform.processor()]
+    try:
+        rows = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ", ".join(known)
+    wanted = ("model name", "flags", "CPU part", "Features")  # x86, then Arm
+    known += sorted({r.partition(":")[2].strip() for r in rows if r.startswith(wanted)})
+    return ", ".join(known)
