@@ -109,6 +109,10 @@ class Checkpointer:
         step = self._manager.best_step() if self._best is not None else None
         return self.latest() if step is None else step
 
+    def meta(self, step: int) -> dict[str, Any]:
+        """What was saved beside the arrays of `step`."""
+        return json.loads((self._directory / str(step) / "meta" / "metadata").read_text())
+
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state of `step`, with the shapes, dtypes and shardings of `like`, and its meta."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_dict(like))
@@ -145,16 +149,17 @@ class Checkpointer:
         if jax.process_index() == 0:
             checkpoint_steps.remove_deleted(self._directory)
 
-    def close(self) -> None:
-        """Wait and release the writer's threads."""
-        self.wait()
-        self._manager.close()
+    def close(self, at_once: bool = False) -> None:
+        """Release the writer's threads; unless `at_once`, when all is written."""
+        if not at_once:
+            self.wait()
+            self._manager.close()
 
     def __enter__(self) -> Checkpointer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(at_once=kind is KeyboardInterrupt)  # a second Ctrl-C
 
 
 def _as_dict(state: TrainState) -> dict[str, Any]:

@@ -19,7 +19,17 @@ import jax
 import numpy as np
 from absl import logging
 
-from darkjax import checkpoint, identity, lock, sharding, starts, train, trained, version
+from darkjax import (
+    checkpoint,
+    checkpoint_steps,
+    identity,
+    lock,
+    sharding,
+    starts,
+    train,
+    trained,
+    version,
+)
 from darkjax import config as configs
 from darkjax.data import images, split
 from darkjax.data.records import Records
@@ -118,7 +128,7 @@ def _run(
             if outcome.signal is not None and not outcome.finished:
                 raise Stopped(f"stopped at step {outcome.saved_at} of {name}", outcome.signal)
             if chief:
-                _write_json(folder, "done.json", now)
+                _write_json(folder, "done.json", {"step": outcome.saved_at, "identity": now})
         elif mode in ("all", "train"):
             say(f"{name} was finished earlier in {folder}")
         if mode == "train":
@@ -224,9 +234,12 @@ def finished(name: str, folder: str, now: identity.Flat, extend: bool = False) -
     path = pathlib.Path(folder, "done.json")
     if not path.exists():
         return False
-    changed = identity.changes(identity.of_done(configs.read_json(path)), now)
+    done = configs.read_json(path)
+    changed = identity.changes(identity.of_done(done), now)
     if not changed:
-        return True
+        # Damaged since, or set aside: the loop goes on from the one before, to the same weights.
+        last = checkpoint_steps.look(pathlib.Path(folder, "checkpoints", str(done.get("step", 0))))
+        return "step" not in done or last.state != checkpoint_steps.DAMAGED
     length = identity.only_length(changed, name)
     if extend and length:
         return False  # the loop says whether it is longer, and what that means

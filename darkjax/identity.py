@@ -78,7 +78,7 @@ def of_meta(meta: Mapping[str, Any], name: str) -> Flat:
 
 def of_done(done: Mapping[str, Any]) -> Flat:
     """The identity in a `done.json`, also of one written before there were any."""
-    return dict(done) if "format" in done else _flat(done)
+    return dict(done["identity"]) if "identity" in done else _flat(done)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

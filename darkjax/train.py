@@ -206,15 +206,15 @@ def _resumed(
     workdir: str | os.PathLike[str],
 ) -> tuple[Any, str]:
     """The state of a checkpoint, when all that its weights depend on is as it was."""
-    state, found = saver.restore(step, state)
+    found = saver.meta(step)
     line = f"resumed from the checkpoint of step {step}"
     changed = identity.changes(identity.of_meta(found, name), meta["identity"])
     if not changed:
-        return state, line
+        return saver.restore(step, state)[0], line
     length = identity.only_length(changed, name)
     before, now = found.get("total_steps", step), meta["total_steps"]
     if extend and length and now > before:
-        return state, (
+        return saver.restore(step, state)[0], (
             f"{line}; extended from {before} to {now} steps: the schedule of the learning rate is "
             "drawn anew over all of them, so the result is not that of one training of this length"
         )

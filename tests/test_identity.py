@@ -94,7 +94,7 @@ def test_a_record_from_before_identities_is_compared_by_what_it_has(config):
 
 def test_a_finished_stage_compares_the_data_too(config, tmp_path):
     now = identity.of(config, "teacher", "d", {})
-    (tmp_path / "done.json").write_text(json.dumps(now))
+    (tmp_path / "done.json").write_text(json.dumps({"identity": now}))
     assert experiment.finished("teacher", str(tmp_path), now)
     with pytest.raises(UserError, match=r"data.digest \(d, now e\)"):
         experiment.finished("teacher", str(tmp_path), {**now, "data.digest": "e"})

@@ -43,7 +43,7 @@ def whole(tmp_path_factory, tiny_folder):
     """A finished run of both stages: its config, folder and results."""
     folder = tmp_path_factory.mktemp("whole")
     c = tiny_run.config(tiny_folder)
-    c.mesh = (8, 1)
+    c.mesh, c.student.save_every = (8, 1), 2
     found = experiment.run(c, str(folder), command="python -m darkjax.main")
     return c, folder, found
 
@@ -100,7 +100,7 @@ def test_a_finished_stage_with_other_settings_is_refused(whole):
 
 def test_a_stage_is_compared_with_the_weights_it_began_from(whole):
     _, folder, _ = whole
-    done = json.loads((folder / "student" / "done.json").read_text())
+    done = json.loads((folder / "student" / "done.json").read_text())["identity"]
     assert done["student.init_from[teacher]"].startswith("step 4, ")
     done["student.init_from[teacher]"] = "step 9, 0123"
     with pytest.raises(UserError, match=r"init_from\[teacher\] \(step 4.*now step 9"):
@@ -163,6 +163,22 @@ def test_records_without_a_class_the_model_knows_are_refused(whole, tmp_path):
     other = rendered(c, tmp_path / "none", ("Run", "Stand", "Walk"))
     with pytest.raises(UserError, match=r"no clip of .* has a class the model knows"):
         experiment.run(other, str(folder), "evaluate", eval_name="none")
+
+
+def test_a_finished_stage_whose_last_checkpoint_is_damaged_is_trained_to_its_end_again(
+    whole, tmp_path, capsys
+):
+    c, folder, found = whole
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    last = max((run / "student/checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
+    victim = max(last.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    victim.write_bytes(bytes([victim.read_bytes()[0] ^ 1]) + victim.read_bytes()[1:])
+    capsys.readouterr()
+    again = experiment.run(c, str(run))
+    said = capsys.readouterr().out
+    assert "is damaged" in said and "set aside" in said and "resumed from the checkpoint" in said
+    assert again["numbers"] == found["numbers"]
 
 
 def test_another_width_is_one_line(whole):
