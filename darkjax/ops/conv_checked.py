@@ -77,12 +77,12 @@ def _content() -> str:
 
 
 def _processor() -> str:
-    """The processor's name and what it can do, or what Python knows of it."""
-    known = [platform.machine(), platform.processor()]
+    """The processor's name and what it can do where Linux tells, else only its kind."""
+    known = [platform.machine()]
     try:
         rows = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return ", ".join(known)
+        return known[0]
     wanted = ("model name", "flags", "CPU part", "Features")  # x86, then Arm
     known += sorted({r.partition(":")[2].strip() for r in rows if r.startswith(wanted)})
     return ", ".join(known)
