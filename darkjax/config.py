@@ -5,24 +5,55 @@ from __future__ import annotations
 import importlib.util
 import json
 import pathlib
+import re
 import sys
+import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
 
+from darkjax import overrides as command_line
 from darkjax.errors import UserError
 
 
-def load(path: str) -> ml_collections.ConfigDict:
-    """The config of `path[:argument]`, for notebooks and tests: `load("configs/a.py:demo")`."""
-    file, _, argument = str(path).partition(":")
-    add_root(file)
+def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> ml_collections.ConfigDict:
+    """The config of `path[:words]`, for programs, notebooks and tests: `load("configs/a.py:demo")`.
+
+    Args:
+      path: a Python file with `get_config`, and the words it is given.
+      overrides: fields and their values as text (`darkjax.overrides`).
+
+    Raises:
+      UserError: no such file, an error inside it (with its line), an unknown word, field or value.
+    """
+    file, _, words = str(path).partition(":")
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or spec.loader is None or not pathlib.Path(file).is_file():
         raise UserError(f"expected a config file such as configs/lift_arid.py; found {file!r}")
+    add_root(file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(argument)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*([words] if words else []))
+    except UserError:
+        raise
+    except Exception as e:  # whatever a user's own file does
+        lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if f.filename == file]
+        line = e.lineno if isinstance(e, SyntaxError) else lines[-1] if lines else None
+        where = f"{file}, line {line}" if line else file
+        raise UserError(f"{where}: {_one_line(e)}") from e
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"{file}: get_config gave a {type(config).__name__}, expected a ConfigDict")
+    command_line.apply_all(config, overrides)
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    """An exception's name and message; of a locked config's alone the nearest name."""
+    text = " ".join(str(error).split())
+    nearest = re.search(r'Did you mean "[^"]*" instead of "[^"]*"\?', text)
+    return f"{type(error).__name__}: {nearest[0] if nearest else text[:300]}"
 
 
 def add_root(file: str) -> None:
@@ -41,17 +72,17 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """A copy with every stage complete: compute dtype chosen, checked for sense.
 
     Raises:
-      UserError: an unknown dtype, a stage that has no section, or numbers out of range.
+      UserError: an unknown field, a value out of its range, a stage that has no section, or
+        numbers that do not fit together.
     """
     import jax
 
+    from darkjax import ranges
+
+    ranges.check(config)
     config = config.copy_and_resolve_references()
     if config.dtype == "auto":
         config.dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if config.dtype not in ("float32", "bfloat16"):
-        raise UserError(f"dtype={config.dtype!r} is not 'auto', 'float32' or 'bfloat16'")
-    if not config.stages:
-        raise UserError("stages is empty: name at least one stage")
     for name in config.stages:
         if name not in config:
             known = [k for k, v in config.items() if hasattr(v, "method")]
@@ -60,9 +91,6 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         with stage.unlocked():
             stage.dtype = config.dtype
             stage.bn_group = config.bn_group
-        for field in ("epochs", "batch_size", "accumulate"):
-            if stage[field] < 1:
-                raise UserError(f"{name}.{field}={stage[field]}: expected at least 1")
         if stage.batch_size % stage.accumulate:
             raise UserError(
                 f"{name}.accumulate={stage.accumulate} does not divide "

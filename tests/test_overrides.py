@@ -7,8 +7,6 @@ import sys
 import ml_collections
 import pytest
 import tiny_run
-from absl import flags
-from ml_collections import config_flags
 
 from darkjax import config as configs
 from darkjax import methods, models, overrides
@@ -20,13 +18,9 @@ DTCM = f"{tiny_run.ROOT}/configs/dtcm_arid.py"
 
 def parsed(config, *words):
     """What `darkjax.main` makes of these words."""
-    argv = overrides.sections(["main", *words])
-    values = flags.FlagValues()
-    found = config_flags.DEFINE_config_dict(
-        "config", configs.load(config), flag_values=values, sys_argv=argv
-    )
-    values(argv)
-    return found.value
+    others, fields = overrides.split(words)
+    assert not others
+    return configs.load(config, fields)
 
 
 def test_a_name_against_a_leftover_field_is_refused_with_both():

@@ -94,7 +94,7 @@ def test_launch_files_use_flags_that_main_has(name):
     command = text[text.index("-m darkjax.main") :].split("resources:")[0]
     used = set(re.findall(r"--(\w+)[= ]", command))
     main = (PACKAGE / "main.py").read_text(encoding="utf-8")
-    missing = {flag for flag in used if f'"{flag}"' not in main}
+    missing = {flag for flag in used if f'"--{flag}"' not in main}
     assert used and not missing, f"darkjax/main.py defines no {missing}"
     config = re.search(r"configs/\w+\.py", text)[0]
     assert (ROOT / config).is_file()

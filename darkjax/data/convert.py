@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from darkjax import program
 from darkjax.data import card as card_file
 from darkjax.data import shards as shards_file
 from darkjax.data import stopping
@@ -252,4 +253,4 @@ def _print_summary(card: Mapping[str, Any] | None, out: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -36,6 +36,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from darkjax import program
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
@@ -345,4 +346,4 @@ def _check(flags: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

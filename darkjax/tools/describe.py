@@ -20,12 +20,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from darkjax import config as configs
+from darkjax import program
 from darkjax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the description; 1 when a checkpoint is damaged, 2 on a user's error."""
-    parser = argparse.ArgumentParser(description=" ".join(__doc__.split("\n\n")[0].split()))
+    parser = argparse.ArgumentParser(
+        prog="python -m darkjax.tools.describe",
+        description=" ".join(__doc__.split("\n\n")[0].split()),
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", help="configs/FILE.py[:ARGUMENT]")
     what.add_argument("--checkpoint", metavar="DIR", help="verify checkpoints instead")
@@ -125,4 +129,4 @@ def _forward(method: Any, batch: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darkjax import enhancers
+from darkjax import enhancers, program
 from darkjax.data import images, stream
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
@@ -236,4 +236,4 @@ def _save(path: pathlib.Path, pixels: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

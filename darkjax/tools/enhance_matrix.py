@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from darkjax import config as configs
+from darkjax import program
 from darkjax.errors import Stopped, UserError
 
 RAW, JOINT = "raw", "joint"
@@ -320,4 +321,4 @@ def _write(path: pathlib.Path, content: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from darkjax import npy
+from darkjax import npy, program
 from darkjax.errors import UserError
 
 
@@ -145,4 +145,4 @@ def _write(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -13,12 +13,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from darkjax import program
 from darkjax.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the profile; 2 on a user's error."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m darkjax.tools.profile", description=__doc__.splitlines()[0]
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--arch", help="one of --list")
     what.add_argument("--list", action="store_true", help="every architecture")
@@ -145,4 +148,4 @@ def _size(text: str | None) -> tuple[int, int, int] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -27,6 +27,7 @@ from typing import Any
 
 from absl import logging
 
+from darkjax import program
 from darkjax.errors import UserError
 from darkjax.weights import card as cards
 from darkjax.weights import fitting, reader, zoo
@@ -149,4 +150,4 @@ def _size(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

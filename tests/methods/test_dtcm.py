@@ -124,7 +124,7 @@ def test_the_paper_size_is_table_ix():
 
 
 def test_an_unknown_objective_names_the_known():
-    with pytest.raises(UserError, match="objective='all' is not one of total, recognition"):
+    with pytest.raises(UserError, match="objective='all': expected one of 'total', 'recognition'"):
         make(objective="all")
 
 

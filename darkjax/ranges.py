@@ -1,0 +1,484 @@
+"""What every value of a config may be: a table from fields to checks, asked before anything else.
+
+A field that is not in `TABLE` is refused, and a test asks for an entry for every field of every
+config, so none is forgotten. Sections of models (`MODELS`) have the fields of the model's class,
+checked by their types; whether they fit together is seen where the model is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from darkjax import methods, models
+from darkjax.data.records import READ
+from darkjax.data.synthetic import DOMAINS
+from darkjax.data.views import CROPS, SAMPLINGS
+from darkjax.errors import UserError
+from darkjax.methods import dtcm, enhancer, lift
+from darkjax.ops import enhance, warp
+from darkjax.sharding import AXES
+
+LONGEST = 60  # characters of a wrong value that are shown
+
+
+class Check(NamedTuple):
+    """A set of values: in words, and as a function that asks whether a value is one of them."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def integer(low: int, high: int = 10**9) -> Check:
+    """Whole numbers, `low` and `high` among them; a switch is no number."""
+    text = f"an integer from {low} to {high}" if high != 10**9 else f"an integer of at least {low}"
+    return Check(text, lambda v: type(v) is int and low <= v <= high)
+
+
+def number(low: float, high: float = 1e6, *, above: bool = False, below: bool = False) -> Check:
+    """Finite numbers from `low` (or `above` it) to `high` (or `below` it)."""
+    left = f"above {low:g}" if above else f"of at least {low:g}"
+    right = "" if high >= 1e6 else f" and {'below' if below else 'at most'} {high:g}"
+
+    def holds(v: Any) -> bool:
+        if type(v) not in (int, float) or not math.isfinite(v):
+            return False
+        return (low < v if above else low <= v) and (v < high if below else v <= high)
+
+    return Check(f"a number {left}{right}", holds)
+
+
+def word(*known: str) -> Check:
+    """One of some words."""
+    return Check(f"one of {', '.join(map(repr, known))}", lambda v: type(v) is str and v in known)
+
+
+def each(part: Check, *lengths: int) -> Check:
+    """Tuples whose parts are all in `part`; of these lengths, or any."""
+    count = " or ".join(map(str, lengths)) if lengths else "any number"
+    text = f"a tuple of {count} ({part.text} each)"
+    return Check(
+        text,
+        lambda v: (
+            type(v) in (tuple, list)
+            and (not lengths or len(v) in lengths)
+            and all(map(part.holds, v))
+        ),
+    )
+
+
+def rule(text: str, *parts: Check) -> Check:
+    """Tuples with one part for each check."""
+    return Check(
+        text,
+        lambda v: (
+            type(v) in (tuple, list)
+            and len(v) == len(parts)
+            and all(p.holds(x) for p, x in zip(parts, v, strict=True))
+        ),
+    )
+
+
+def either(*checks: Check) -> Check:
+    """Values of any of the checks."""
+    return Check(" or ".join(c.text for c in checks), lambda v: any(c.holds(v) for c in checks))
+
+
+def both(text: str, *checks: Check) -> Check:
+    """Values of all of the checks."""
+    return Check(text, lambda v: all(c.holds(v) for c in checks))
+
+
+def choice(*values: int) -> Check:
+    """One of some integers."""
+    text = f"one of {', '.join(map(str, values))}"
+    return Check(text, lambda v: type(v) is int and v in values)
+
+
+def _compiles(pattern: Any, replacement: Any = "") -> bool:
+    if type(pattern) is not str or type(replacement) is not str:
+        return False
+    try:
+        re.compile(pattern)
+        # The empty alternative matches, so that the replacement's groups are looked up.
+        re.sub(f"{pattern}|", replacement, "")
+    except (re.error, IndexError, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def _rising(v: Any) -> bool:
+    return v[0] <= v[1]
+
+
+def _renames(v: Any) -> bool:
+    return _compiles(*v[1:])
+
+
+FLAG = Check("True or False", lambda v: type(v) is bool)
+TEXT = Check("text", lambda v: type(v) is str and "\0" not in v)
+NAME = Check("a name", lambda v: type(v) is str and v.strip() != "" and "\0" not in v)
+NONE = Check("None", lambda v: v is None)
+PATTERN = Check("a regular expression", _compiles)
+SOME = Check("some", lambda v: len(v) > 0)
+SHARE = number(0, 1)
+POSITIVE = number(0, above=True)
+SIZE = integer(1, 16384)
+PATTERNS = each(PATTERN)
+SCALED = each(rule("(regular expression, factor of at least 0)", PATTERN, number(0)))
+PLACED = rule(
+    f"(regular expression, a tuple of {', '.join(AXES)} or None)",
+    PATTERN,
+    each(either(word(*AXES), NONE)),
+)
+TAKEN = both(
+    "(stage or folder, regular expression, replacement)",
+    rule("three texts", NAME, PATTERN, TEXT),
+    Check("groups that are there", _renames),
+)
+LEVELS = either(Check("()", lambda v: v in ((), [])), each(number(-10, 10), 1, 2, 3))
+SPREADS = either(Check("()", lambda v: v in ((), [])), each(number(0, 10, above=True), 1, 2, 3))
+SPAN = both("(smallest, largest), above 0", each(POSITIVE, 2), Check("rising", _rising))
+
+# STAGE is any stage's section; a field that not all methods have stands under those that read it.
+# `*` stands for any name.
+_TABLE: dict[str, Check] = {
+    "seed": integer(0, 2**31 - 1),
+    "dtype": word("auto", "float32", "bfloat16"),
+    "bn_group": integer(0),
+    "mesh": each(integer(-1, 10**6), 2),
+    "sharding": each(PLACED),
+    "log_every": integer(1),
+    "eval_batch_size": integer(1, 10**6),
+    "report_clips": integer(0, 10**6),
+    "stages": both(
+        "at least one name, each once",
+        each(NAME),
+        Check("each once", lambda v: 0 < len(v) == len(set(v))),
+    ),
+    "rows": both("at least one name", each(NAME), SOME),
+    "seeds": integer(1, 10**6),
+    "data.dir": TEXT,
+    "data.num_classes": integer(0, 10**6),
+    "data.split": word("official", "fold"),
+    "data.train_split": NAME,
+    "data.eval_split": NAME,
+    "data.fold": integer(0, 10**6),
+    "data.read": word(*READ),
+    "data.check_crc": FLAG,
+    "data.num_threads": integer(0, 1024),
+    "data.workers": integer(0, 1024),
+    "data.frames": integer(1, 16384),
+    "data.stride": integer(1, 16384),
+    "data.sampling": word(*SAMPLINGS),
+    "data.size": each(SIZE, 2),
+    "data.crop": word(*CROPS),
+    "data.scale": both(
+        "(smallest, largest), above 0 and at most 1",
+        each(number(0, 1, above=True), 2),
+        Check("rising", _rising),
+    ),
+    "data.centre": each(SIZE, 0, 2),
+    "data.flip": FLAG,
+    "data.channels": integer(1, 4),
+    "data.views_clips": integer(1, 1000),
+    "data.views_crops": choice(1, 3, 5, 10),
+    "data.synthetic": Check("None, or a section of options", lambda v: v is None),
+    "data.synthetic.classes": both("some names", each(NAME), SOME),
+    "data.synthetic.clips_per_class.*": integer(1, 10**6),
+    "data.synthetic.groups.*": integer(1, 10**6),
+    "data.synthetic.frames": integer(1, 16384),
+    "data.synthetic.height": integer(16, 16384),
+    "data.synthetic.width": integer(16, 16384),
+    "data.synthetic.fps": number(0.1, 1000),
+    "data.synthetic.domain": word(*DOMAINS),
+    "data.synthetic.name": NAME,
+    "data.synthetic.seed": integer(0, 2**31 - 1),
+    "STAGE.method": word(*methods.METHODS),
+    "STAGE.dtype": word("float32", "bfloat16"),
+    "STAGE.bn_group": integer(0),
+    "STAGE.epochs": integer(1),
+    "STAGE.steps": integer(0),
+    "STAGE.batch_size": integer(1, 10**6),
+    "STAGE.accumulate": integer(1, 10**6),
+    "STAGE.ema": number(0, 1, below=True),
+    "STAGE.freeze": PATTERNS,
+    "STAGE.init_from": each(TAKEN),
+    "STAGE.published": each(TAKEN),
+    "STAGE.allow_random_frozen": FLAG,
+    "STAGE.keep_best": TEXT,  # which names there are is known with the method: preflight
+    "STAGE.eval_every": integer(0),
+    "STAGE.save_every": integer(0),
+    "STAGE.label_smoothing": number(0, 1, below=True),
+    "STAGE.optim.name": word("adamw", "sgd"),
+    "STAGE.optim.lr": number(0, 1e38),
+    "STAGE.optim.schedule": word("cosine", "constant", "dann"),
+    "STAGE.optim.warmup_steps": integer(0),
+    "STAGE.optim.final": SHARE,
+    "STAGE.optim.betas": each(number(0, 1, below=True), 2),
+    "STAGE.optim.momentum": number(0, 1, below=True),
+    "STAGE.optim.weight_decay": number(0, 1000),
+    "STAGE.optim.decay_exclude": PATTERNS,
+    "STAGE.optim.lr_scale": SCALED,
+    "STAGE.optim.clip": number(0),
+    "supervised/lift.luminous_input": word("gamma", "dark", "flow", *enhance.METHODS),
+    "lift.luminous_frozen": FLAG,
+    "supervised/lift.gamma": number(0, 100, above=True),
+    "supervised/lift/dtcm.mean": LEVELS,
+    "supervised/lift/dtcm.std": SPREADS,
+    "lift.luminous_mean": LEVELS,
+    "lift.luminous_std": SPREADS,
+    "lift.pvit_freeze": word(*lift.PVIT_FREEZE),
+    "lift.distill.weight": number(0),
+    "lift.distill.on": word("pre_logits", "logits"),
+    "dtcm.enhancer_frozen": FLAG,
+    "dtcm.objective": word(*dtcm.OBJECTIVES),
+    "enhancer.objective": word(*enhancer.OBJECTIVES),
+    "dtcm.alpha": number(0),
+    "dtcm/enhancer.w_stc": number(0),
+    "dtcm/enhancer.w_col": number(0),
+    "dtcm/enhancer.w_tv": number(0),
+    "dtcm/enhancer.exposure": SHARE,
+    "dtcm/enhancer.loss_form": word("paper", "code"),
+    "STAGE.augment.flip.p": SHARE,
+    "STAGE.augment.jitter.p": SHARE,
+    "STAGE.augment.jitter.brightness": SHARE,
+    "STAGE.augment.jitter.contrast": SHARE,
+    "STAGE.augment.jitter.saturation": SHARE,
+    "STAGE.augment.jitter.hue": number(0, 0.5),
+    "STAGE.augment.affine.p": SHARE,
+    "STAGE.augment.affine.degrees": number(0, 180),
+    "STAGE.augment.affine.translate": SHARE,
+    "STAGE.augment.affine.scale": SPAN,
+    "STAGE.augment.affine.shear": number(0, 90, below=True),
+    "STAGE.augment.optical.p": SHARE,
+    "STAGE.augment.optical.limit": SHARE,
+    "STAGE.augment.elastic.p": SHARE,
+    "STAGE.augment.elastic.alpha": number(0),
+    "STAGE.augment.elastic.sigma": number(0, 1000, above=True),
+    "STAGE.augment.rain.p": SHARE,
+    "STAGE.augment.rain.density": SHARE,
+    "STAGE.augment.rain.length": number(0, 16384, above=True),
+    "STAGE.augment.rain.brightness": SHARE,
+    "STAGE.augment.rain.slant": number(0, 10),
+    "STAGE.augment.frame_shuffle.p": SHARE,
+    "STAGE.augment.frame_shuffle.window": integer(0, 16384),
+    "STAGE.augment.cutmix.p": SHARE,
+    "STAGE.augment.cutmix.alpha": POSITIVE,
+    "STAGE.augment.border": word(*warp.BORDERS),
+}
+TABLE = {
+    f"{owner}.{field}" if field else owner: check
+    for key, check in _TABLE.items()
+    for owners, _, field in (key.partition("."),)
+    for owner in owners.split("/")
+}
+# Sections whose fields are those of the model that their `name` names, by the stage's method.
+MODELS = ("supervised.model", "lift.model", "dtcm.model", "dtcm.enhancer", "enhancer.enhancer")
+# Sections inside a model's, and the model whose fields they have (or the field that names it).
+INSIDE = {"luminous": "luminous_net", "pvit": "vit", "backbone": "r2plus1d"}
+DEEP = ("depth", "repeats", "iterations", "stages", "enhance_repeats", "calibrate_repeats")
+SHARES = ("dropout", "bert_dropout", "drop_path", "mask_prob", "bn_momentum")
+ABOVE = ("bn_eps", "width", "mlp_ratio", "foe_ratio", "ratio")
+SECTIONS = {key[:i] for key in TABLE for i in range(len(key)) if key[i] == "."} | set(MODELS)
+SECTION = Check("a section of fields", lambda v: isinstance(v, ml_collections.ConfigDict))
+STAGE = Check("a stage's section, with a method", lambda v: False)
+
+
+class Field(NamedTuple):
+    """A field of a config: where it is, what it may be, what it is, and what is known beside it."""
+
+    path: str
+    check: Check | None  # None: there is no such field
+    value: Any
+    known: frozenset[str]  # the names that the section may have
+    model: bool = False  # one of a model's own fields
+
+
+def walk(config: Any) -> Iterator[Field]:
+    """Every field of a config, in its order; sections only where a value or nothing should be."""
+    own = frozenset(key for key in TABLE if "." not in key) | {"data"}
+    own = own | {"enhancers"} if "enhancers" in config else own - {"rows", "seeds"}
+    for name, value in config.items():
+        section = isinstance(value, ml_collections.ConfigDict)
+        if name in ("data", "enhancers") and not section:
+            yield Field(name, SECTION, value, own)
+        elif name == "data":
+            yield from _section(value, name, ("data",))
+        elif name == "enhancers":  # of the matrix: stages by name
+            for inner, stage in value.items():
+                yield from _stage(stage, f"{name}.{inner}")
+        elif section and name not in own:
+            yield from _stage(value, name)
+        elif name in _names(config.get("stages")):
+            yield Field(name, STAGE, value, own)
+        else:
+            check = TABLE[name] if name in own else None
+            yield Field(name, check, value, own | set(_names(config.get("stages"))))
+
+
+def _names(stages: Any) -> tuple[str, ...]:
+    return tuple(stages) if TABLE["stages"].holds(stages) else ()
+
+
+def _stage(stage: Any, path: str) -> Iterator[Field]:
+    """The fields of a stage's section."""
+    method = stage.get("method") if isinstance(stage, ml_collections.ConfigDict) else None
+    if method is None:
+        yield Field(path, STAGE, stage, frozenset())
+    elif not TABLE["STAGE.method"].holds(method):
+        yield Field(f"{path}.method", TABLE["STAGE.method"], method, frozenset())
+    else:
+        yield from _section(stage, path, ("STAGE", method))
+
+
+def _section(section: Any, path: str, keys: Sequence[str]) -> Iterator[Field]:
+    """The fields of a section that stands in the table under any of `keys`."""
+    known = frozenset(
+        k.removeprefix(f"{key}.").partition(".")[0]
+        for key in keys
+        for k in (*TABLE, *MODELS)
+        if k.startswith(f"{key}.")
+    )
+    for name, value in section.items():
+        here, tries = f"{path}.{name}", [f"{key}.{name}" for key in keys]
+        inner = isinstance(value, ml_collections.ConfigDict)
+        if inner and any(t in MODELS for t in tries):
+            yield from _model(value, here, value.get("name"))
+        elif inner and any(t in SECTIONS for t in tries):
+            yield from _section(value, here, tries)
+        else:
+            entries = [TABLE[t] for t in (*tries, *(f"{key}.*" for key in keys)) if t in TABLE]
+            entries += [SECTION for t in tries if t in SECTIONS]
+            yield Field(here, entries[0] if entries else None, value, known)
+
+
+def _model(section: Any, path: str, model: Any) -> Iterator[Field]:
+    """The fields of a model's section."""
+    names = word(*models.ARCHITECTURES)
+    if not names.holds(model):
+        yield Field(f"{path}.name", names, model, frozenset(), True)
+        return
+    checks = model_fields(model)
+    for name, value in section.items():
+        here = f"{path}.{name}"
+        if name == "name":
+            yield Field(here, names, value, frozenset(), True)
+        elif name in INSIDE and name in checks and isinstance(value, ml_collections.ConfigDict):
+            inner = INSIDE[name]
+            yield from _model(
+                value, here, section.get(inner, "r2plus1d") if "_" in inner else inner
+            )
+        else:
+            yield Field(here, checks.get(name), value, frozenset(checks), True)
+
+
+@functools.cache
+def model_fields(name: str) -> dict[str, Check]:
+    """What the fields of a known model may be, by the types of its class."""
+    module, cls, _ = models.ARCHITECTURES[name]
+    model = getattr(importlib.import_module(f"darkjax.models.{module}"), cls)
+    hints = typing.get_type_hints(model)
+    return {
+        field: _of_type(field, hints[field], model.__dataclass_fields__[field].default)
+        for field in sorted(models.fields_of(name))
+    }
+
+
+def _of_type(field: str, hint: Any, default: Any) -> Check:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return either(*(_of_type(field, part, default) for part in parts))
+    if origin is tuple:
+        checks = [_of_type(field, part, default) for part in parts if part is not ...]
+        if len(set(parts) - {...}) == 1:
+            return each(checks[0], *(() if ... in parts else (len(parts),)))
+        return rule(f"({', '.join(c.text for c in checks)})", *checks)
+    known = {
+        dict: SECTION,
+        int: integer(0 if default == 0 else 1, 512 if field in DEEP else 65536),
+        float: SHARE if field in SHARES else number(0, 1000, above=field in ABOVE),
+        bool: FLAG,
+        str: NAME,
+        types.NoneType: NONE,
+    }
+    return known.get(origin or hint, Check("nothing a config can say", lambda v: False))
+
+
+def check(config: Any) -> None:
+    """Compare every value of a config with what it may be.
+
+    Raises:
+      UserError: the first field that is not known (with the nearest that is) or whose value is
+        none it may have.
+    """
+    for field in walk(config):
+        if field.check is None:
+            section = field.path.rpartition(".")[0]
+            anew = f" (or --config.{section}=NAME, which begins the section anew)"
+            said = unknown(config, field.path, field.known)
+            raise UserError(said + (anew if field.model else ""))
+        if not field.check.holds(field.value):
+            raise UserError(wrong(field.path, field.check, field.value))
+
+
+def wrong(path: str, expected: Check, found: Any) -> str:
+    """What is said of a wrong value."""
+    if isinstance(found, ml_collections.ConfigDict):
+        return f"{path} is a section ({', '.join(found)}): expected {expected.text}"
+    return f"{path}={shown(found)}: expected {expected.text}"
+
+
+def shown(value: Any) -> str:
+    """A value in one line, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def unknown(config: Any, path: str, known: Iterable[str] = (), whole: str = "") -> str:
+    """What is said of a field that is not there: the nearest one, or all of its section.
+
+    `path` is what is there up to its last part, `whole` is all that was asked for.
+    """
+    section, _, last = path.rpartition(".")
+    beside = sorted({*known, *paths(config, section)} - {last})
+    near = difflib.get_close_matches(last, beside, 1, 0.7)
+    rest = whole.removeprefix(path)
+    found = [f"{section}.{near[0]}{rest}".lstrip(".")] if near else _like(whole or path, config)
+    if found:
+        return f"the config has no field {path}: did you mean {' or '.join(found)}?"
+    return f"the config has no field {path}: {section or 'it'} has {', '.join(beside)}"
+
+
+def paths(config: Any, section: str | None = None) -> list[str]:
+    """The paths of every section and value, or the names in one section."""
+    if section is not None:
+        for part in filter(None, section.split(".")):
+            config = config[part]
+        return list(config)
+    found = []
+    for name, value in config.items():
+        found.append(name)
+        if isinstance(value, ml_collections.ConfigDict):
+            found += [f"{name}.{inner}" for inner in paths(value)]
+    return found
+
+
+def _like(path: str, config: Any) -> list[str]:
+    """Up to two fields whose last parts read most like the whole of `path`."""
+    count, places = path.count(".") + 1, paths(config)
+    scores = {
+        place: difflib.SequenceMatcher(None, path, ".".join(place.split(".")[-count:])).ratio()
+        for place in places
+    }
+    best = max(scores.values(), default=0.0)
+    return [place for place, score in scores.items() if score == best >= 0.7][:2]

@@ -1,0 +1,6 @@
+"""`python -m darkjax.weights`: what is here."""
+
+from darkjax import program
+
+if __name__ == "__main__":
+    program.run(lambda: program.overview("darkjax.weights"))
