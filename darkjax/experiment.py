@@ -24,6 +24,7 @@ from darkjax import (
     checkpoint_steps,
     identity,
     lock,
+    preflight,
     sharding,
     starts,
     train,
@@ -107,6 +108,7 @@ def _run(
     if not eval_name:
         configs.check_classes(config, len(records.classes), str(records.directory))
     mesh = sharding.make_mesh(config.mesh)
+    preflight.check(config, records, mesh, workdir, mode)
     chief = jax.process_index() == 0
     say = print if chief else lambda *_: None
     rows = split.rows(records, config.data)

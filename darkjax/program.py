@@ -128,4 +128,4 @@ def _folder(package: str) -> pathlib.Path:
 def _first_line(file: pathlib.Path) -> str:
     """The first line of a file's docstring, without how it is called."""
     found = DOCSTRING.match(file.read_text(encoding="utf-8"))
-    return re.sub(r":? `python -m [^`]*`\.?$", "", found[1]) if found else ""
+    return re.sub(r":? `python -m [^`]*`[.;]?$", "", found[1]) if found else ""

@@ -110,3 +110,21 @@ def test_how_a_program_ends(capsys):
         with pytest.raises(SystemExit) as end:
             program.run(main)
         assert end.value.code == status and capsys.readouterr().err == said
+
+
+def test_describe_lists_every_field_with_what_it_may_be_and_what_it_is_for(capsys):
+    from darkjax import config as configs
+    from darkjax import ranges
+    from darkjax.tools import describe
+
+    file = f"{tiny_run.ROOT}/configs/lift_arid.py:demo"
+    assert describe.main([f"--config={file}", "--fields"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    fields = list(ranges.walk(configs.load(file)))
+    assert len(lines) == 2 * len(fields) > 200
+    for field, name, about in zip(fields, lines[::2], lines[1::2], strict=True):
+        assert name == f"{field.path} = {field.value!r}" and field.check.text in about
+    at = lines.index("bn_group = 0")
+    assert lines[at + 1].endswith(
+        "; examples normalised together by batch norm; 0 = the whole batch"
+    )

@@ -1,7 +1,8 @@
 """What a config's model costs: `python -m darkjax.tools.describe --config=configs/lift_arid.py`;
 whether checkpoints are whole: `python -m darkjax.tools.describe --checkpoint=runs/NAME/STAGE`.
 
-Prints parameters by part for each stage (nothing is allocated), then, with --compile, what one
+With --fields: every field of the config, its value, what it may be and what it is for. Else it
+prints parameters by part for each stage (nothing is allocated), then, with --compile, what one
 training step needs as the compiler counts it (nothing is run), and with --forward the time of
 one real forward pass of a clip.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", help="configs/FILE.py[:ARGUMENT]")
     what.add_argument("--checkpoint", metavar="DIR", help="verify checkpoints instead")
+    parser.add_argument("--fields", action="store_true", help="list every field of the config")
     parser.add_argument("--stage", help="only this stage")
     parser.add_argument("--batch_size", type=int, default=1, help="of the described step")
     parser.add_argument("--compile", action="store_true", help="compile one training step")
@@ -41,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.checkpoint is not None:
             return _verify(pathlib.Path(args.checkpoint))
-        _describe(args)
+        if args.fields:
+            fields(args.config)
+        else:
+            _describe(args)
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
@@ -71,6 +77,28 @@ def _verify(folder: pathlib.Path) -> int:
     if damaged:
         print(f"{damaged} of {len(paths)} damaged: a run that goes on sets them aside")
     return 1 if damaged else 0
+
+
+def fields(path: str) -> None:
+    """Print every field of a config: its path and value, what it may be, what it is for."""
+    from darkjax import ranges
+
+    config = configs.load(path)
+    remarks = _remarks(path.partition(":")[0])
+    for field in ranges.walk(config):
+        check = field.check.text if field.check else "not a field that anything reads"
+        remark = remarks.get(field.path.rpartition(".")[2])
+        print(f"{field.path} = {field.value!r}\n    {check}{'; ' + remark if remark else ''}")
+
+
+def _remarks(file: str) -> dict[str, str]:
+    """The comments behind the fields, of a config's file and of the `common.py` beside it."""
+    found: dict[str, str] = {}
+    for source in (pathlib.Path(file).parent / "common.py", pathlib.Path(file)):
+        if source.is_file():
+            text = source.read_text(encoding="utf-8")
+            found |= dict(re.findall(r"^    \w+\.(\w+) = .*?\S  # (.*)$", text, re.MULTILINE))
+    return found
 
 
 def _describe(args: argparse.Namespace) -> None:
