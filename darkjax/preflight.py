@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import pathlib
 import re
 from collections.abc import Iterator
@@ -66,8 +67,8 @@ def check(
                 f"{name}.batch_size={stage.batch_size} is more than the {len(rows)} clips of "
                 f"{records.directory} to train on: choose at most {len(rows)}"
             )
-        build(config, name, classes)
         best(config, name, classes)
+        build(config, name, classes)
 
 
 def _spread(mesh: jax.sharding.Mesh, batch: int, field: str) -> None:
@@ -86,7 +87,8 @@ def build(config: Any, name: str, classes: int) -> None:
     """
     stage, data = config[name], config.data
     shape = (stage.batch_size // stage.accumulate, data.frames, *data.size, data.channels)
-    key = (stage.to_json_best_effort(sort_keys=True), shape, classes)
+    what = {k: v for k, v in stage.to_dict().items() if k not in ("freeze", "keep_best", "optim")}
+    key = (json.dumps(what, sort_keys=True, default=repr), shape, classes)
     if key not in _BUILT:  # a resumed run, another seed: seconds each time
         with naming(name, stage):
             _BUILT[key] = _traced(methods.make(stage, classes), shape)
