@@ -21,6 +21,10 @@ from darkjax.data.views import ViewConfig
 from darkjax.errors import UserError
 from darkjax.eval import classify
 
+LOOP = (  # a stage's fields that neither its model nor its loss reads
+    "epochs", "steps", "optim", "ema", "freeze", "init_from", "published", "allow_random_frozen",
+    "keep_best", "eval_every", "save_every",
+)  # fmt: skip
 # What `keep_best` cannot be: it keeps the highest value, and lower is better (or it is a count).
 FALLING = ("nll", "n", "inconsistency", "brightness before")
 
@@ -87,7 +91,7 @@ def build(config: Any, name: str, classes: int) -> None:
     """
     stage, data = config[name], config.data
     shape = (stage.batch_size // stage.accumulate, data.frames, *data.size, data.channels)
-    what = {k: v for k, v in stage.to_dict().items() if k not in ("freeze", "keep_best", "optim")}
+    what = {k: v for k, v in stage.to_dict().items() if k not in LOOP}
     key = (json.dumps(what, sort_keys=True, default=repr), shape, classes)
     if key not in _BUILT:  # a resumed run, another seed: seconds each time
         with naming(name, stage):

@@ -145,8 +145,8 @@ TAKEN = both(
     rule("three texts", NAME, PATTERN, TEXT),
     Check("groups that are there", _renames),
 )
-LEVELS = either(Check("()", lambda v: v in ((), [])), each(number(-10, 10), 1, 2, 3))
-SPREADS = either(Check("()", lambda v: v in ((), [])), each(number(0, 10, above=True), 1, 2, 3))
+LEVELS = each(number(-10, 10), 0, 1, 2, 3)
+SPREADS = each(number(0, 10, above=True), 0, 1, 2, 3)
 SPAN = both("(smallest, largest), above 0", each(POSITIVE, 2), Check("rising", _rising))
 
 # STAGE is any stage's section; a field that not all methods have stands under those that read it.
