@@ -19,7 +19,7 @@ def known_words(file):
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    groups = getattr(module, "GROUPS", None)
+    groups = getattr(module, "WORDS", None)
     return [w for group in groups.values() for w in group] if groups else list(module.VARIANTS)
 
 
