@@ -58,7 +58,7 @@ def _one_line(error: Exception) -> str:
 
 def add_root(file: str) -> None:
     """Let a config import `configs.common` from wherever the program is started."""
-    root = str(pathlib.Path(file).resolve().parents[1])
+    root = str(pathlib.Path(file).resolve().parent.parent)
     if root not in sys.path:
         sys.path.append(root)
 

@@ -145,8 +145,8 @@ TAKEN = both(
     rule("three texts", NAME, PATTERN, TEXT),
     Check("groups that are there", _renames),
 )
-LEVELS = each(number(-10, 10), 0, 1, 2, 3)
-SPREADS = each(number(0, 10, above=True), 0, 1, 2, 3)
+LEVELS = either(word("weights"), each(number(-10, 10), 0, 1, 2, 3))
+SPREADS = either(word("weights"), each(number(0, 10, above=True), 0, 1, 2, 3))
 SPAN = both("(smallest, largest), above 0", each(POSITIVE, 2), Check("rising", _rising))
 
 # STAGE is any stage's section; a field that not all methods have stands under those that read it.
@@ -219,7 +219,7 @@ _TABLE: dict[str, Check] = {
     "STAGE.eval_every": integer(0),
     "STAGE.save_every": integer(0),
     "STAGE.label_smoothing": number(0, 1, below=True),
-    "STAGE.optim.name": word("adamw", "sgd"),
+    "STAGE.optim.name": word("adamw", "adam", "sgd"),
     "STAGE.optim.lr": number(0, 1e38),
     "STAGE.optim.schedule": word("cosine", "constant", "dann"),
     "STAGE.optim.warmup_steps": integer(0),
