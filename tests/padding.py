@@ -33,7 +33,9 @@ class Classifier(nn.Module):
         hidden = nn.Dense(8)(seen.mean((1, 2)).reshape(len(video), -1))
         # Batch norm mixes the examples of a group: the real clips are one, the padding the other.
         hidden = layers.BatchNorm(group=2)(hidden, train=train)
-        out = {"pre_logits": hidden, "luminous/pre_logits": nn.sigmoid(hidden)}
+        if train and self.has_rng("dropout"):
+            hidden = nn.Dropout(0.5, deterministic=False)(hidden)
+        out = {"seen": seen, "pre_logits": hidden, "luminous/pre_logits": nn.sigmoid(hidden)}
         return nn.Dense(self.num_classes, name="head")(hidden), out
 
 

@@ -175,6 +175,115 @@ def test_sci_weights_fall_with_colour():
     close(sci_losses.smoothness(light, image, sigma=0.2), expected)
 
 
+# ---------------------------------------------------------------- the equations, written out
+
+
+FIELDS = {"neighbours": 4, "region": 2, "form": "code"}  # none of them the default
+
+
+@pytest.mark.parametrize("form", ["paper", "code"])
+@pytest.mark.parametrize("neighbours", [4, 8])
+def test_spatial_consistency_is_eq_1_over_every_pair(form, neighbours):
+    new, old = frames(9, 14, 3), frames(9, 14, 3)  # 3 x 4 regions of 3 x 3, two columns left over
+    y, p = (
+        np.asarray(x, np.float64)[:, :12].reshape(3, 3, 4, 3, 3).mean((1, 3, 4)) for x in (new, old)
+    )
+    expected = np.zeros((3, 4))
+    for i, j, di, dj in np.ndindex(3, 4, 3, 3):
+        k, m = i + di - 1, j + dj - 1
+        inside = 0 <= k < 3 and 0 <= m < 4
+        steps = abs(k - i) + abs(m - j)
+        if steps == 0 or (steps == 2 and neighbours == 4) or (form == "paper" and not inside):
+            continue
+        a, b = (x[i, j] - (x[k, m] if inside else 0.0) for x in (y, p))
+        expected[i, j] += (abs(a) - abs(b)) ** 2 if form == "paper" else (a - b) ** 2
+    fields = {"neighbours": neighbours, "region": 3, "form": form}
+    found = el.spatial_consistency_map(jnp.stack([new, old]), jnp.stack([old, old]), **fields)
+    close(found[0], expected)
+    close(el.spatial_consistency(new, old, **fields), expected.mean())
+
+
+@pytest.mark.parametrize("fields", [{}, FIELDS])
+def test_time_is_space_of_what_moved(fields):
+    new, old = frames(3, 8, 8, 3), frames(3, 8, 8, 3)
+    moved, still = (jnp.abs(x[1:] - x[:-1]) for x in (new, old))
+    time = jnp.mean(el.spatial_consistency(moved, still, **fields))
+    space = jnp.mean(el.spatial_consistency(new, old, **fields))
+    close(el.temporal_consistency(new, old, **fields), time)
+    close(el.spatio_temporal_consistency(new, old, **fields), space + time)
+
+
+def test_exposure_s_regions_and_level_are_the_paper_s():
+    frame = jnp.repeat(jnp.asarray([0.2, 0.9]), 16)[None, :, None] * jnp.ones((16, 1, 3))
+    close(el.exposure(frame), (0.4 + 0.3) / 2)  # E = 0.6 over 16 x 16
+
+
+def test_illumination_smoothness_is_eq_7_over_every_pixel():
+    c = np.asarray(frames(4, 5, 6), np.float64)
+    right, down = abs(c[:, 1:] - c[:, :-1]), abs(c[1:] - c[:-1])
+    paper = np.mean([(right[i, j] + down[i, j]) ** 2 for i, j in np.ndindex(3, 4)])
+    close(el.illumination_smoothness(jnp.asarray(c, jnp.float32)), paper)
+    code = 2 * ((down**2).sum() / (3 * 5) + (right**2).sum() / (4 * 4))
+    close(el.illumination_smoothness(jnp.asarray(c, jnp.float32), form="code"), code)
+    two = jnp.asarray(c[..., :2], jnp.float32)
+    once = el.illumination_smoothness(two)
+    close(el.illumination_smoothness(two, sum_channels=True), 2 * once)
+
+
+def test_dark_enhancement_passes_its_fields_on():
+    clip, curves = frames(2, 16, 16, 3), frames(1, 16, 16, 24)
+    expected = (
+        jnp.mean(el.exposure(clip, level=0.3, form="code"))
+        + 2 * jnp.mean(el.colour_constancy(clip, form="code"))
+        + 3 * el.illumination_smoothness(curves, form="code")[0]
+    )
+    fields = {"colour_weight": 2.0, "smooth_weight": 3.0, "level": 0.3, "form": "code"}
+    close(el.dark_enhancement(clip, curves, **fields), expected)
+
+
+@pytest.mark.parametrize(("form", "weights"), [("paper", (1, 0.5, 20)), ("code", (10, 5, 200))])
+def test_zero_dce_is_the_weighted_sum(form, weights):
+    new, old, curves = frames(16, 32, 3), frames(16, 32, 3), frames(16, 32, 6)
+    expected = el.spatial_consistency(new, old, neighbours=4, form=form)
+    terms = ((el.exposure, new), (el.colour_constancy, new), (el.illumination_smoothness, curves))
+    for weight, (term, x) in zip(weights, terms, strict=True):
+        expected += weight * term(x, form=form)
+    close(el.zero_dce(new, old, curves, form=form), expected)
+
+
+def test_sci_smoothness_is_eq_7_over_every_pair():
+    light, image = frames(4, 6, 3), frames(4, 6, 3)
+    matrix = np.array([[0.257, 0.564, 0.098], [-0.148, -0.291, 0.439], [0.439, -0.368, -0.071]])
+    offset = np.array([16, 128, 128]) / 255
+    shades, lit = (np.asarray(x, np.float64) for x in (image, light))
+    plain = shades @ matrix.T + offset
+    # Channel after channel, row after row, in threes: there the offsets do not cancel.
+    mixed = np.moveaxis(shades, -1, 0).reshape(-1, 3) @ matrix.T + offset
+    mixed = np.moveaxis(mixed.reshape(3, 4, 6), 0, -1)
+    for colour, fields in ((plain, {}), (mixed, {"mixed_pixels": True})):
+        expected = 0.0
+        for di, dj in np.ndindex(5, 5):
+            pairs = []
+            for i, j in np.ndindex(4, 6):
+                k, m = i + di - 2, j + dj - 2
+                if (k, m) != (i, j) and 0 <= k < 4 and 0 <= m < 6:
+                    w = np.exp(-((colour[i, j] - colour[k, m]) ** 2).sum() / (2 * 0.3**2))
+                    pairs.append(w * abs(lit[i, j] - lit[k, m]).sum())
+            expected += np.mean(pairs) if pairs else 0.0
+        close(sci_losses.smoothness(light, image, sigma=0.3, **fields), expected)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_sci_s_total_is_the_sum_over_its_stages(mixed):
+    stages = [(frames(3, 6, 3), frames(3, 6, 3)) for _ in range(2)]
+    expected = sum(
+        1.5 * jnp.mean((light - image) ** 2)
+        + sci_losses.smoothness(light, image, mixed_pixels=mixed)
+        for image, light in stages
+    )
+    close(sci_losses.total(stages, mixed_pixels=mixed), expected)
+
+
 # ---------------------------------------------------------------- the six tests
 
 
@@ -274,8 +383,18 @@ def test_sci_golden(shared, level):
         (lambda x: el.spatial_consistency(x, x, neighbours=6), "4 or 8 neighbours, found 6"),
         (lambda x: el.exposure(x), "at least 16 x 16 pixels, found 8 x 8"),
         (lambda x: el.exposure(x, form="paperback"), "found 'paperback'"),
+        (lambda x: el.exposure(x[:, :, :1], region=2), "at least 2 x 2 pixels, found 8 x 1"),
+        (lambda x: el.temporal_consistency(x, x[:1]), r"expected the original frames .* found"),
+        (lambda x: el.colour_constancy(x, form="papers"), "found 'papers'"),
+        (lambda x: el.spatial_consistency(x, x, form="papers"), "found 'papers'"),
+        (lambda x: el.illumination_smoothness(x, form="papers"), "found 'papers'"),
         (lambda x: el.illumination_smoothness(x[:, :1]), "2 x 2 pixels, found 1 x 8"),
+        (lambda x: el.illumination_smoothness(x[:, :, :1]), "2 x 2 pixels, found 8 x 1"),
         (lambda x: sci_losses.smoothness(x[..., :1], x[..., :1]), "3 channels"),
+        (lambda x: sci_losses.smoothness(x[:, :2], x[:, :2]), "at least 3 x 3"),
+        (lambda x: sci_losses.smoothness(x[:, :, :2], x[:, :, :2]), "at least 3 x 3"),
+        (lambda x: sci_losses.smoothness(x, x[:1]), r"expected the original frames .* found"),
+        (lambda x: sci_losses.fidelity(x, x[:1]), r"expected the original frames .* found"),
     ],
 )
 def test_refused(call, says):

@@ -96,6 +96,13 @@ def test_float32_inside_and_under_jit(name):
     close(found, loss(a.astype(jnp.bfloat16).astype(jnp.float32), b))
 
 
+@pytest.mark.parametrize("name", ["soft_cross_entropy", "l1_distillation"])
+def test_the_other_side_may_be_of_low_precision_too(name):
+    loss, a, b = CASES[name]
+    low = b.astype(jnp.bfloat16)
+    close(loss(a, low), loss(a, low.astype(jnp.float32)))
+
+
 def finite(f, x):
     value, gradient = jax.value_and_grad(lambda v: jnp.sum(f(v)))(x)
     return bool(jnp.isfinite(value)) and bool(jnp.all(jnp.isfinite(gradient)))
@@ -119,6 +126,7 @@ def test_l1_distillation_is_finite_where_both_agree():
     same = jnp.asarray([1.0, 2.0])
     assert finite(lambda x: losses.l1_distillation(x, same), same)
     close(jax.grad(lambda x: losses.l1_distillation(x, same))(same), [0, 0])
+    close(losses.l1_distillation(same, same), 0)
 
 
 # ---------------------------------------------------------------- closed-form properties
@@ -162,6 +170,8 @@ def test_masked_mean():
     values = jnp.asarray([1.0, 2.0, jnp.nan, 6.0])
     close(losses.masked_mean(values, jnp.asarray([1.0, 1.0, 0.0, 1.0])), 3.0)
     close(losses.masked_mean(values, jnp.zeros(4)), 0.0)
+    low = losses.masked_mean(values.astype(jnp.bfloat16), jnp.asarray([True, True, False, True]))
+    assert low.dtype == jnp.float32 and low == 3.0
     close(jax.grad(losses.masked_mean)(values, jnp.asarray([1, 1, 0, 1])), [1 / 3, 1 / 3, 0, 1 / 3])
     close(losses.masked_mean(values, jnp.asarray([0.0, 1.0, 0.0, 0.0])), 2.0)
     close(losses.masked_mean(values, jnp.asarray([0.5, 1.5, 0.0, 0.0])), 1.75)  # a weight

@@ -64,13 +64,23 @@ def test_segments(num_frames, frames, seed):
     edges = np.arange(frames + 1) * num_frames / frames
     assert (numbers >= np.floor(edges[:-1])).all() and (numbers < np.ceil(edges[1:])).all()
     assert (np.diff(numbers) >= 0).all() and numbers.max() < num_frames
-    for offset in sampling.spaced_segments(num_frames, frames, 3):
+    spaced = sampling.spaced_segments(num_frames, frames, 3)
+    assert spaced.shape == (3, frames) and numbers.dtype == spaced.dtype == np.int64
+    for offset in spaced:
         assert (np.diff(offset) >= 0).all() and offset.min() >= 0 and offset.max() < num_frames
 
 
 def test_segment_centres_by_hand():
     np.testing.assert_array_equal(sampling.spaced_segments(12, 3, 1), [[2, 6, 10]])
     np.testing.assert_array_equal(sampling.spaced_segments(12, 3, 2), [[1, 5, 9], [3, 7, 11]])
+
+
+def test_rounding_never_steps_over_the_end_of_the_clip():
+    class Last:
+        def random(self, n):
+            return np.full(n, np.nextafter(1.0, 0.0))  # 9 + this is 10
+
+    assert sampling.random_segments(30, 10, Last())[-1] == 29
 
 
 def test_segments_vary_within_the_segment():
@@ -111,6 +121,23 @@ def test_resized_crop_area_and_aspect():
     assert whole == (0, 0, 30, 30, False)
 
 
+@pytest.mark.parametrize(
+    ("frame", "size", "share", "expected"),
+    [
+        ((10, 10), (8, 8), 0.35, (6, 6)),  # sides of 5.92
+        ((10, 10), (8, 8), 0.30, (5, 5)),  # 5.48
+        ((4, 4), (8, 8), 0.02, (1, 1)),  # 0.57
+        ((5, 5), (8, 8), 0.001, (1, 1)),  # 0.16: never less than a pixel
+        ((10, 40), (8, 16), 0.5, (10, 20)),
+        ((10, 40), (16, 8), 0.5, (10, 10)),  # 20 rows are more than there are
+        ((40, 10), (8, 16), 0.5, (10, 10)),
+    ],
+)
+def test_resized_crop_by_hand(frame, size, share, expected):
+    window = sampling.random_resized_crop(*frame, size, _rng(), (share, share), (1.0, 1.0))
+    assert (window.height, window.width, window.flip) == (*expected, False)
+
+
 def test_spaced_crops_by_hand():
     def crops(*args):
         return [(c.y, c.x, c.flip) for c in sampling.spaced_crops(*args)]
@@ -121,6 +148,9 @@ def test_spaced_crops_by_hand():
     five = [(0, 0), (0, 12), (2, 0), (2, 12), (1, 6)]
     assert [c[:2] for c in crops(10, 20, (8, 8), 5)] == five
     assert crops(10, 20, (8, 8), 10) == [(*p, False) for p in five] + [(*p, True) for p in five]
+    assert crops(10, 10, (8, 8), 3) == [(1, 0, False), (1, 1, False), (1, 2, False)]
+    assert crops(11, 20, (8, 6), 1) == [(1, 7, False)]
+    assert crops(11, 20, (8, 6), 5)[2:4] == [(3, 0, False), (3, 14, False)]
     with pytest.raises(ValueError, match="found 4"):
         sampling.spaced_crops(10, 20, (8, 8), 4)
 
@@ -129,3 +159,5 @@ def test_largest_window():
     assert sampling.largest_window(120, 160, (112, 112)) == (120, 120)
     assert sampling.largest_window(120, 160, (112, 224)) == (80, 160)
     assert sampling.largest_window(60, 80, (112, 112)) == (60, 60)
+    assert sampling.largest_window(100, 100, (3, 7)) == (43, 100)  # 42.86
+    assert sampling.largest_window(100, 100, (7, 3)) == (100, 43)
