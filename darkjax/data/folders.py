@@ -127,6 +127,12 @@ def _classes(
         if len(spellings) > 1:
             all_of_them = " and ".join(f"{name}/ ({split})" for name, split in spellings.items())
             notes.append(f"{all_of_them} are taken as one class, {next(iter(spellings))}")
+    trained = {
+        _key(f) for split, folders in groups if split == "train" for f in folders if f.videos
+    }
+    for key in sorted(spelt.keys() - trained) if trained else ():
+        name, split = next(iter(spelt[key].items()))
+        notes.append(f"{name}/ ({split}) is a class without videos in train")
     for _, folders in groups:
         for folder in (f for f in folders if not f.videos):
             where = printable(folder.path.relative_to(root).as_posix())

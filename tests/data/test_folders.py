@@ -103,6 +103,12 @@ def test_an_empty_class(make):
     assert scan(both).notes == ["test/hug/ holds no videos"]
 
 
+def test_a_class_that_is_only_tested(make):
+    root = make("train/running/a.mp4", "test/runing/b.mp4", "test/running/c.mp4")
+    assert scan(root).notes == ["runing/ (test) is a class without videos in train"]
+    assert scan(make("only/test/run/a.mp4") / "only").notes == []
+
+
 def test_files_that_are_no_videos(make, caplog):
     root = make("run/a.mp4", "run/b.JPG", "run/c.jpg", "run/d/e.srt", "run/README", "run/.hidden")
     with caplog.at_level(logging.WARNING):
