@@ -147,17 +147,12 @@ def run_to_the_end(words, records, work):
     return c
 
 
-COVER = [
-    ("small", "r3d", "demo"),  # in the order that used to fail after the teacher
-    ("demo", "no_kd"),
-    ("unfrozen", "medium", "arid6", "no_kd", "r3d"),
-    ("pretrained", "no_kd", "freeze_all", "r3d", "small"),
-]
-
-
 @pytest.mark.usefixtures("native_convolutions")
-@pytest.mark.parametrize("words", COVER, ids=",".join)
+@pytest.mark.parametrize(
+    "words", [("small", "r3d", "demo"), ("unfrozen", "medium", "no_kd", "arid6")], ids=",".join
+)
 def test_words_together_run_end_to_end(words, published, tiny_folder, tmp_path, monkeypatch):
+    """In the orders that used to fail after the teacher, or to freeze what was random."""
     monkeypatch.chdir(published[0])
     run_to_the_end(words, tiny_folder, tmp_path / "run")
 
