@@ -9,15 +9,15 @@ Paper: top-1 96.36 % on ARID (Table III), Kinetics-400 weights, AdamW 1e-5, batc
 64 frames of 112x112 (random crop of 320x240, centre crop to test), alpha 0.1, W_STC 4 (Tables VII,
 VIII). Without those weights no such number is to be expected.
 
-Arguments after a colon, joined by commas:
-  demo        rendered dark clips, a small classifier; about 7 minutes on 2 CPU cores
-  arid6       the 150 real clips of a course subset, small classifier, one fold's sessions left out
-  pretrained  the classifier starts from weights/resnext101
-  recognition one stage with the recognition loss only (Table VI)
-  two_stage   the enhancer alone first, without labels, then the classifier behind it (Table VI)
-  frames16    16 frames instead of 64
-  uav         UAVHuman-Fisheye: 155 classes, the middle 128x128 of each frame
-  k1, k2, k4, k8, k16     frames that share curves (Table IX)
+Arguments after a colon, joined by commas, in any order; of each line one:
+  demo, arid6, uav           rendered dark clips, about 7 minutes on 2 CPU cores; the 150 real clips
+                             of a course subset, one fold's sessions left out (both with a small
+                             classifier); UAVHuman-Fisheye: 155 classes, the middle 128x128
+  frames16                   16 frames instead of 64
+  recognition, two_stage     one stage with the recognition loss only; the enhancer alone first,
+                             without labels, then the classifier behind it (Table VI)
+  k1, k2, k4, k8, k16        frames that share curves (Table IX)
+  pretrained                 the classifier starts from weights/resnext101
 """
 
 from __future__ import annotations
@@ -27,15 +27,29 @@ import ml_collections
 from configs import common, zero_dce
 
 SHARED = {f"k{k}": k for k in (1, 2, 4, 8, 16)}
-VARIANTS = (
-    dict.fromkeys(("demo", "arid6", "pretrained", "recognition", "two_stage", "frames16", "uav"))
-    | SHARED
+# In the order in which they apply.
+WORDS = {
+    "data": ("demo", "arid6", "uav"),
+    "number of frames": ("frames16",),
+    "training": ("recognition", "two_stage"),
+    "number of frames that share curves": tuple(SHARED),
+    "weights": ("pretrained",),
+}
+SMALL = {
+    "frames16": "{0} looks at 8 frames",
+    "k16": "{0} looks at 8 frames, k8 is all of them",
+    "pretrained": "the classifier of {0} is smaller than the published one",
+}
+REFUSED = tuple(
+    ((data, word), f"{why.format(data)}: leave out {data} or {word}")
+    for data in ("demo", "arid6")
+    for word, why in SMALL.items()
 )
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The experiment, by the words of the module's docstring."""
-    words = common.variants(arg, VARIANTS)
+    words = common.words(arg, WORDS, REFUSED)
     c = common.base()
     c.stages = ("dtcm",)
     c.dtcm = dtcm()
@@ -48,15 +62,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             c.dtcm.objective = "recognition"
         elif word == "frames16":
             c.data.frames = 16
-        elif word == "uav":
-            c.data.centre, c.data.num_classes = (128, 128), 155
-        elif word == "two_stage":
-            two_stage(c)
         elif word == "pretrained":
-            rule = ("weights/resnext101", r"(?!head/)(.*)", r"classifier/\1")
-            c.dtcm.init_from = (*c.dtcm.init_from, rule)
+            common.pretrained(c.dtcm)
         else:
-            {"demo": demo, "arid6": arid6}[word](c)
+            {"demo": demo, "arid6": arid6, "uav": uav, "two_stage": two_stage}[word](c)
     c.lock()
     return c
 
@@ -74,6 +83,7 @@ def dtcm() -> ml_collections.ConfigDict:
     s.mean = tuple(m / 255 for m in (114.7748, 107.7354, 99.4750))
     s.std = (1 / 255,) * 3
     s.augment = common.light_augment()
+    s.published = (("weights/resnext101", r"(?!head/)(.*)", r"classifier/\1"),)
     return s
 
 
@@ -91,8 +101,8 @@ def warm(c: ml_collections.ConfigDict, epochs: int) -> None:
 
 
 def two_stage(c: ml_collections.ConfigDict) -> None:
-    """Enhance first, then train on what comes out; give it after `demo`, `arid6`."""
-    if "enhancer" not in c.stages:
+    """Enhance first, then train on what comes out."""
+    if "enhancer" not in c.stages:  # the small ones begin with it anyway
         warm(c, c.dtcm.epochs // 4)
     c.dtcm.enhancer_frozen, c.dtcm.objective = True, "recognition"
 
@@ -103,6 +113,7 @@ def small(c: ml_collections.ConfigDict) -> None:
     s = c.dtcm
     net = {"name": "r2plus1d", "variant": "10", "width": 16, "stem_mid": 12, "stem_kernel": 5}
     s.model = ml_collections.ConfigDict({**net, "first_stride": 2, "bn_momentum": 0.1})
+    s.published = ()
     s.mean = s.std = ()  # each enhanced clip by its own mean and deviation
     s.optim.lr, s.optim.weight_decay, s.label_smoothing = 3e-3, 0.05, 0.1
     # A classifier that begins from nothing pushes the curves about (gradients of 30 to 80 where it
@@ -137,3 +148,8 @@ def arid6(c: ml_collections.ConfigDict) -> None:
     s.optim.warmup_steps = 20
     s.augment.affine.p = 0.5
     warm(c, 8)
+
+
+def uav(c: ml_collections.ConfigDict) -> None:
+    """UAVHuman-Fisheye."""
+    c.data.centre, c.data.num_classes = (128, 128), 155

@@ -16,13 +16,13 @@ import ml_collections
 
 from configs import common, dtcm_arid, zero_dce
 
-VARIANTS = dict.fromkeys(("quick",))
+WORDS = {"length": ("quick",)}
 ROWS = ("raw", "gic", "he", "msr", "lime", "bimef", "zero_dce", "sci", "joint")
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The experiment, by the words of the module's docstring."""
-    words = common.variants(arg, VARIANTS)
+    words = common.words(arg, WORDS)
     c = dtcm_arid.get_config("demo")
     c.unlock()
     c.joint = c.dtcm

@@ -8,12 +8,12 @@ Zero-DCE was trained on 2,422 pictures of SICE (512x512, of several exposures) w
 batch 8 [Guo et al. 2020, Section 4]; its code: 200 epochs, weight decay 1e-4, gradients clipped to
 0.1. A fifth of the pictures is held out and judged (brightness, inconsistency, `before_after.png`).
 
-Arguments after a colon, joined by commas:
-  video     clips of 8 frames of any records; judged on the official test split
-  demo      rendered dark clips, some minutes on 2 CPU cores
-  light     DTCM's light net with DTCM's losses: the first of its two stages (Table VI)
-  sci       SCI with its own loss
-  code      the losses as Zero-DCE's code has them; the default is the paper's
+Arguments after a colon, joined by commas, in any order; of each line one:
+  video, demo   clips of 8 frames of any records, judged on the official test split; rendered dark
+                clips, some minutes on 2 CPU cores
+  light, sci    DTCM's light net with DTCM's losses, the first of its two stages (Table VI); SCI
+                with its own loss
+  code          the losses as Zero-DCE's code has them; the default is the paper's
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import ml_collections
 
 from configs import common
 
-VARIANTS = dict.fromkeys(("video", "demo", "light", "sci", "code"))
+# In the order in which they apply.
+WORDS = {"data": ("video", "demo"), "enhancer": ("light", "sci"), "form of the losses": ("code",)}
+REFUSED = ((("sci", "code"), "SCI's loss has one form: leave out sci or code"),)
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The experiment, by the words of the module's docstring."""
-    words = common.variants(arg, VARIANTS)
+    words = common.words(arg, WORDS, REFUSED)
     c = common.base()
     c.stages = ("enhancer",)
     c.enhancer = enhancer()
