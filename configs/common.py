@@ -175,6 +175,11 @@ def words(
     return [word for word in known if word in typed]
 
 
+def from_weights() -> ml_collections.FieldReference:
+    """For `mean` and `std` of a stage: what its weights expect, or numbers that are typed."""
+    return ml_collections.FieldReference("weights", field_type=object)
+
+
 def pretrained(stage: ml_collections.ConfigDict) -> None:
     """The word `pretrained`: start from the published weights that the stage is meant for."""
     stage.init_from = (*stage.init_from, *stage.published)

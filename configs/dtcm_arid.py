@@ -79,9 +79,7 @@ def dtcm() -> ml_collections.ConfigDict:
     s.objective = "total"
     s.alpha, s.w_stc, s.w_col, s.w_tv, s.exposure = 0.1, 4.0, 0.5, 20.0, 0.6
     s.loss_form = "paper"  # "code": as Zero-DCE was released
-    # The ResNeXt's weights take 0-255 minus this mean, not divided.
-    s.mean = tuple(m / 255 for m in (114.7748, 107.7354, 99.4750))
-    s.std = (1 / 255,) * 3
+    s.mean, s.std = common.from_weights(), common.from_weights()  # the classifier's
     s.augment = common.light_augment()
     s.published = (("weights/resnext101", r"(?!head/)(.*)", r"classifier/\1"),)
     return s

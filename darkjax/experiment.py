@@ -36,7 +36,7 @@ from darkjax.data import images, split
 from darkjax.data.records import Records
 from darkjax.errors import Stopped, UserError, storage
 from darkjax.eval import classify, collect, enhance
-from darkjax.weights import card
+from darkjax.weights import card, preprocess
 
 
 def join(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -90,7 +90,8 @@ def run(
     use_compilation_cache()
     try:
         with _alone(workdir):
-            return _run(configs.resolve(config), workdir, mode, command, extend, eval_name)
+            config = preprocess.settle(configs.resolve(config), workdir)
+            return _run(config, workdir, mode, command, extend, eval_name)
     except Exception as e:
         if isinstance(e, UserError | Stopped) or storage(e) is None:
             raise

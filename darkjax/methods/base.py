@@ -55,6 +55,11 @@ def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, 
     With `mean=()` each clip is standardised by its own mean and deviation over all its pixels:
     for models without published weights, where clips differ widely in brightness.
     """
+    if isinstance(mean, str) or isinstance(std, str):
+        raise UserError(
+            f"mean={mean!r}, std={std!r}: these are settled from the weights' card before a method "
+            "is made: darkjax.weights.preprocess.settle(config)"
+        )
     if not len(mean):
         axes = tuple(range(video.ndim - 4, video.ndim))
         centred = video - video.mean(axes, keepdims=True)

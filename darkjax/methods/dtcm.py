@@ -10,8 +10,9 @@ alone), and two stages: `enhancer_frozen=True` with `objective="recognition"` an
 `init_from`.
 
 Deviations (the paper is silent; field -> our choice):
-- normalisation between enhancer and classifier: `mean`, `std`, in [0, 1]; give those of the
-  classifier's weights (0-255 means divided by 255);
+- normalisation between enhancer and classifier: `mean`, `std`, in [0, 1]; "weights" is what the
+  classifier's weights expect (`darkjax.weights.preprocess`), without weights each enhanced clip's
+  own mean and deviation;
 - how the enhancer starts: as initialised, unless `init_from` gives its weights (the demo and the
   real clips, whose classifier begins from nothing, first train it alone for a few epochs);
 - batch norm in the light network, its ReLUs: `darkjax.models.dce`;
@@ -32,6 +33,7 @@ from darkjax.errors import UserError
 from darkjax.methods import base
 
 OBJECTIVES = ("total", "recognition")
+SEES = {"": "classifier/"}  # `mean` and `std` are those of the classifier's weights
 
 
 def make(config: Any, num_classes: int) -> base.Method:

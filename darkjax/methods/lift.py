@@ -59,6 +59,8 @@ from darkjax import losses, models
 from darkjax.errors import UserError
 from darkjax.methods import base
 
+# Fields that begin with the key are those of the weights of the value (`weights.preprocess`).
+SEES = {"": "student/pvit/", "luminous_": "student/luminous/"}
 PVIT_FREEZE = {
     "first_free": (r"student/pvit/vit/(?!block0/).*",),
     "all_frozen": (r"student/pvit/vit/.*",),

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from darkjax import losses, models
 from darkjax.methods import base
 
+SEES = {"": ""}  # `mean` and `std` are those of the weights that the stage starts from
+
 
 def make(config: Any, num_classes: int) -> base.Method:
     """Fields used: model, luminous_input, gamma, mean, std, augment, label_smoothing, freeze."""

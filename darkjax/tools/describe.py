@@ -106,8 +106,9 @@ def _describe(args: argparse.Namespace) -> None:
 
     from darkjax import methods, sharding, train
     from darkjax.eval import efficiency
+    from darkjax.weights import preprocess
 
-    config = configs.resolve(configs.load(args.config))
+    config = preprocess.settle(configs.resolve(configs.load(args.config)), needed=False)
     data = config.data
     classes = data.num_classes or 11
     stages = [args.stage] if args.stage else list(config.stages)

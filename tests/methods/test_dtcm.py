@@ -10,6 +10,7 @@ import tiny_run
 from darkjax import config as configs
 from darkjax import enhance_losses, methods, optim
 from darkjax.errors import UserError
+from darkjax.weights import preprocess
 
 CONFIG = f"{tiny_run.ROOT}/configs/dtcm_arid.py"
 pytestmark = pytest.mark.usefixtures("native_convolutions")
@@ -115,7 +116,7 @@ def test_a_prediction_says_what_was_enhanced_and_by_which_curves():
 
 def test_the_paper_size_is_table_ix():
     """ResNeXt-101 with 11 classes, 47,543,755 (Table III: 47.54 M), and 23,768 of the light net."""
-    c = configs.resolve(configs.load(CONFIG))
+    c = preprocess.settle(configs.resolve(configs.load(CONFIG)))
     method = methods.make(c.dtcm, 11)
     clip = {"video": jax.ShapeDtypeStruct((1, 64, 112, 112, 3), jnp.uint8)}
     params = jax.eval_shape(lambda b: method.init(jax.random.key(0), b), clip)["params"]
