@@ -62,27 +62,27 @@ def schedule(config: Any, total_steps: int) -> optax.Schedule:
 def make(config: Any, total_steps: int) -> optax.GradientTransformation:
     """The chain for flat trainable parameters: clip, rule, weight decay, rates, schedule.
 
-    `config`: `name` ("adamw", "sgd"), `lr`, `schedule`, `warmup_steps`, `final`, `betas`,
+    `config`: `name` ("adamw", "adam", "sgd"), `lr`, `schedule`, `warmup_steps`, `final`, `betas`,
     `momentum`, `weight_decay`, `decay_exclude` (regular expressions of paths that are not decayed),
     `lr_scale` (`((regex, factor), ...)`, the first match counts), `clip` (global norm, 0 = off).
     """
     parts = []
     if config.clip:
         parts.append(optax.clip_by_global_norm(config.clip))
-    if config.name == "adamw":
+    if config.name in ("adamw", "adam"):
         parts.append(optax.scale_by_adam(*config.betas))
     elif config.name == "sgd":
         parts.append(optax.trace(config.momentum))
     else:
-        raise UserError(f"optim.name={config.name!r} is not 'adamw' or 'sgd'")
+        raise UserError(f"optim.name={config.name!r} is not 'adamw', 'adam' or 'sgd'")
     if config.weight_decay:
 
         def decayed(flat):
             return {k: not _first(config.decay_exclude, k) for k in flat}
 
         decay = optax.add_decayed_weights(config.weight_decay, decayed)
-        # Decoupled for Adam; for SGD the decay joins the gradient before the momentum.
-        parts.insert(len(parts) - (config.name == "sgd"), decay)
+        # Decoupled for AdamW; else the decay joins the gradient, before its moments (L2).
+        parts.insert(len(parts) - (config.name != "adamw"), decay)
     if config.lr_scale:
         parts.append(_scale_by_path(config.lr_scale))
     parts.append(optax.scale_by_learning_rate(schedule(config, total_steps)))

@@ -49,6 +49,17 @@ def test_rates_and_decay_by_path():
         np.testing.assert_allclose(new["b/bias"], 1.0)
 
 
+def test_adam_s_decay_joins_the_gradient_and_adamw_s_does_not():
+    """Adam's first step is the gradient's sign: of -1 + 0.3 x 10, or of -1 with 3 beside it."""
+    params, grads = {"kernel": jnp.full(2, 10.0)}, {"kernel": -jnp.ones(2)}
+    for name, expected in (("adam", 10 - 0.1 * 1), ("adamw", 10 - 0.1 * (-1 + 3))):
+        with jax.numpy_dtype_promotion("standard"):
+            new = step(optim.make(options(name=name, weight_decay=0.3), 10), params, grads)
+        np.testing.assert_allclose(new["kernel"], expected, rtol=1e-5)
+    with pytest.raises(UserError, match="'adam1' is not 'adamw', 'adam' or 'sgd'"):
+        optim.make(options(name="adam1"), 10)
+
+
 def test_split_takes_whole_paths():
     params = {"a": {"kernel": 1, "kernel2": 2}, "b": {"kernel": 3}}
     trained, frozen = optim.split(params, [r"a/kernel", r"b/.*"])

@@ -18,7 +18,18 @@ Deviations (the paper is silent; field -> our choice):
 - batch norm in the light network, its ReLUs: `darkjax.models.dce`;
 - the frozen enhancer uses its running statistics;
 - cutmix would join two clips under one set of curves: it is applied before the enhancer, as every
-  augmentation, and is off by default.
+  augmentation, and is off by default;
+- the schedule behind the "initial learning rate": `optim.schedule` "cosine", to 0 without warm-up;
+  AdamW's decay: `optim.weight_decay` 0.01, on every parameter; no clipping (`optim.clip` 0);
+- clips are mirrored half of the time: `augment.flip.p` 0.5 (the paper names the random crop alone);
+- distance between the 64 frames: `data.stride` 1; frames of ARID are not stretched to 320x240:
+  `--short_side=240` of the conversion keeps their shape;
+- which epoch is judged: the one with the best top-1 of the split that is judged (`keep_best`; ""
+  takes the last, as the small experiments do).
+
+`configs/dtcm_arid.py:demo` and `:arid6` change more, for a small classifier that begins from nothing:
+`alpha` 1, `label_smoothing` 0.1, `optim.weight_decay` 0.05, `optim.clip` 5, a tenth of the rate for
+the enhancer (`optim.lr_scale`), `augment.affine`, and the enhancer alone first.
 """
 
 from __future__ import annotations

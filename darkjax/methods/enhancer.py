@@ -6,8 +6,15 @@ of DTCM's two stages (Table VI); "sci" -> `sci_losses.total` (Ma et al. 2022, Eq
 
 `predict` gives enhanced clips instead of logits: the method does not classify.
 
-Deviations: Zero-DCE's `form` "paper" or "code" differ in every term, see `enhance_losses`; DTCM
-says neither how long nor on what its first stage is trained: on the training clips.
+Deviations (field -> our choice):
+- Zero-DCE's paper and code differ in every term: `loss_form`, see `enhance_losses`;
+- DTCM says neither how long nor on what its first stage is trained: on the training clips, `epochs`;
+- Zero-DCE and SCI were trained by Adam whose decay joins the gradient (L2): `optim.name` "adam" is
+  that; the default "adamw" decays the weights themselves, by `optim.lr` times `optim.weight_decay`;
+- Zero-DCE's code resizes whole pictures to 256x256; here windows of half to all of a picture's area
+  and of other shapes are resized to that (`data.crop` "resized", `data.scale`; (1.0, 1.0) takes
+  the largest ones) and mirrored half of the time (`augment.flip.p`);
+- SCI's code trains 1000 epochs, here `epochs` 200; one picture at a time as there (`batch_size`).
 """
 
 from __future__ import annotations
