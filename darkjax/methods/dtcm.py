@@ -27,9 +27,9 @@ Deviations (the paper is silent; field -> our choice):
 - which epoch is judged: the one with the best top-1 of the split that is judged (`keep_best`; ""
   takes the last, as the small experiments do).
 
-`configs/dtcm_arid.py:demo` and `:arid6` change more, for a small classifier that begins from nothing:
-`alpha` 1, `label_smoothing` 0.1, `optim.weight_decay` 0.05, `optim.clip` 5, a tenth of the rate for
-the enhancer (`optim.lr_scale`), `augment.affine`, and the enhancer alone first.
+`configs/dtcm_arid.py:demo` and `:arid6` change more, for a small classifier that begins from
+nothing: `alpha` 1, `label_smoothing` 0.1, `optim.weight_decay` 0.05, `optim.clip` 5, a tenth of the
+rate for the enhancer (`optim.lr_scale`), `augment.affine`, and the enhancer alone first.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ of DTCM's two stages (Table VI); "sci" -> `sci_losses.total` (Ma et al. 2022, Eq
 
 Deviations (field -> our choice):
 - Zero-DCE's paper and code differ in every term: `loss_form`, see `enhance_losses`;
-- DTCM says neither how long nor on what its first stage is trained: on the training clips, `epochs`;
+- DTCM says neither how long nor on what its first stage is trained: `epochs`, the training clips;
 - Zero-DCE and SCI were trained by Adam whose decay joins the gradient (L2): `optim.name` "adam" is
   that; the default "adamw" decays the weights themselves, by `optim.lr` times `optim.weight_decay`;
 - Zero-DCE's code resizes whole pictures to 256x256; here windows of half to all of a picture's area
