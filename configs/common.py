@@ -181,8 +181,15 @@ def from_weights() -> ml_collections.FieldReference:
 
 
 def pretrained(stage: ml_collections.ConfigDict) -> None:
-    """The word `pretrained`: start from the published weights that the stage is meant for."""
+    """The word `pretrained`: start from the published weights that the stage is meant for.
+
+    They bring their preprocessing.
+    """
     stage.init_from = (*stage.init_from, *stage.published)
+    with stage.ignore_type():
+        for field in ("mean", "std", "luminous_mean", "luminous_std"):
+            if field in stage:
+                stage[field] = from_weights()
 
 
 def variants(arg: str, known: dict[str, object]) -> list[str]:

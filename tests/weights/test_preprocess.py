@@ -88,6 +88,19 @@ def test_each_network_of_lift_has_its_own_weights(weights):
         assert (stage[f"{prefix}mean"], stage[f"{prefix}std"]) == (kinetics.mean, kinetics.std)
 
 
+def test_the_word_pretrained_brings_the_weights_preprocessing(weights):
+    """R3D-34's weights want another range than R(2+1)D-34's; the ViT's are its own."""
+    for arch in ("vit_b16", "r3d34", "resnext101"):
+        weights(arch)
+    lift, dtcm = (
+        preprocess.settle(configs.resolve(configs.load(f"{tiny_run.ROOT}/configs/{words}")))
+        for words in ("lift_arid.py:pretrained,r3d", "dtcm_arid.py:pretrained")
+    )
+    for stage, prefix in ((lift.teacher, ""), (lift.student, "luminous_"), (dtcm.dtcm, "")):
+        np.testing.assert_allclose(stage[f"{prefix}std"], [1 / 255] * 3)
+    assert lift.student.mean == (0.5,) * 3
+
+
 def test_numbers_that_contradict_the_weights_stay_and_are_said_in_a_line(weights, capsys):
     source = weights("tsm_resnet50")
     mean = (0.5, 0.5, 0.5)
