@@ -49,7 +49,9 @@ def equal(a, b):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny_folder, tmp_path, devices):
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    tiny_folder, tmp_path, capsys, devices
+):
     mesh = sharding.make_mesh((devices, 1), jax.devices()[:devices])
     whole, rows = run(tiny_folder, tmp_path / "whole", mesh=mesh)
     stopped, first = run(tiny_folder, tmp_path / "parts", max_steps=2, mesh=mesh)
@@ -58,6 +60,18 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny_folder, tmp
     assert resumed.finished
     assert first + second == rows  # every loss of every step, so the data order too
     equal(resumed.state, whole.state)
+
+    # A damaged checkpoint costs the steps since the one before it, and a line.
+    path = max((tmp_path / "parts/checkpoints/4/state").glob("**/d/*"), key=os.path.getsize)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    capsys.readouterr()
+    again, third = run(tiny_folder, tmp_path / "parts", mesh=mesh)
+    assert third == rows[2:]
+    equal(again.state, whole.state)
+    said = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+    assert len(said) == 1 and "set aside as 4.damaged, step 2 is taken" in said[0]
 
 
 def test_sigterm_saves_and_the_next_run_goes_on(tiny_folder, tmp_path):

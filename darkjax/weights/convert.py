@@ -118,6 +118,7 @@ def _write(out: pathlib.Path, card: cards.Card, variables: Mapping[str, Any]) ->
     """The checkpoint and the card in a folder of another name, renamed when whole."""
     import orbax.checkpoint as ocp
 
+    from darkjax import checksums
     from darkjax.weights.load import VARIABLES
 
     out = out.absolute()
@@ -128,6 +129,7 @@ def _write(out: pathlib.Path, card: cards.Card, variables: Mapping[str, Any]) ->
         with ocp.StandardCheckpointer() as saver:
             saver.save(part / VARIABLES, dict(variables))
             saver.wait_until_finished()
+        checksums.write(part / VARIABLES)
         cards.write(part, card)
         if out.exists():
             os.replace(out, old)

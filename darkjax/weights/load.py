@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jaxtyping import Array, Float
 
-from darkjax import models
+from darkjax import checksums, models
 from darkjax.errors import UserError
 from darkjax.weights import card as cards
 from darkjax.weights.arch import Preprocess
@@ -57,13 +57,16 @@ def load(directory: str | os.PathLike[str]) -> Weights:
     card = cards.read(directory)
     item = epath.Path(directory).absolute() / VARIABLES
     try:
+        if (item / checksums.NAME).exists():  # not in folders of earlier versions
+            checksums.check(item)
         with ocp.PyTreeCheckpointer() as reader:
             tree = reader.metadata(item).item_metadata.tree
             args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
             found = reader.restore(item, args=ocp.args.PyTreeRestore(item=tree, restore_args=args))
     except Exception as error:  # orbax has no error class of its own for a damaged checkpoint
+        why = error if isinstance(error, checksums.Damaged) else type(error).__name__
         raise UserError(
-            f"{item} is no whole checkpoint ({type(error).__name__}): convert the weights again "
+            f"{item} is no whole checkpoint ({why}): convert the weights again "
             f"from {card.source['file']}"
         ) from error
     variables = {"params": {}, "batch_stats": {}, **found}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +68,20 @@ def test_folders_that_are_no_weights(folder, tmp_path):
     (tmp_path / "card.json").write_text(json.dumps({**content, "format": 99}))
     with pytest.raises(UserError, match="expected card format 1, found 99"):
         load.load(tmp_path)
+
+
+def test_a_flipped_bit_is_noticed(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for path in sorted(p for p in (copy / "variables").rglob("*") if p.is_file()):
+        whole = path.read_bytes()
+        bit = int(RNG.integers(8 * len(whole)))
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(UserError, match=r"no whole checkpoint \(.*convert the weights again"):
+            load.load(copy)
+        path.write_bytes(whole)
+    assert load.load(copy).arch == "tiny"
 
 
 def test_normalising_scales_reorders_and_centres(folder):
