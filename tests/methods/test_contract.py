@@ -8,7 +8,7 @@ import pytest
 import tiny_run
 
 from darkjax import config as configs
-from darkjax import methods
+from darkjax import methods, models
 
 FILES = {
     "supervised": "lift_arid",
@@ -25,6 +25,14 @@ CASES = {
     "dtcm, frozen": {"enhancer_frozen": True},
     "enhancer": {},
 }
+LOGGED = {
+    "supervised": {"ce", "accuracy"},
+    "lift": {"ce", "accuracy", "distill"},
+    "lift, frozen": {"ce", "accuracy", "distill"},
+    "dtcm": {"ce", "accuracy", "inconsistency", "dark"},
+    "dtcm, frozen": {"ce", "accuracy"},
+    "enhancer": {"inconsistency", "brightness"},
+}
 every_method = pytest.mark.parametrize("case", CASES)
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
 
@@ -34,11 +42,12 @@ def _small(monkeypatch):
     padding.small_networks(monkeypatch)
 
 
-def made(case, **fields):
+def made(case, dtype="float32", bn_group=0, **fields):
     """The method, and variables whose running statistics are not those of a start."""
     name = case.split(",")[0]
     c = configs.load(f"{tiny_run.ROOT}/configs/{FILES[name]}.py:demo")
     stage = c[STAGES[name]]
+    c.dtype, c.bn_group = dtype, bn_group
     with c.unlocked():
         stage.augment = {}
         stage.update({**CASES[case], **fields})
@@ -74,9 +83,10 @@ def test_a_prediction_does_not_depend_on_the_clips_beside_it(case):
 
 
 @every_method
-def test_statistics_come_back_in_their_places_and_only_what_learns_moves(case):
+def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(case):
     method, variables = made(case)
     _, aux = jax.jit(method.loss)(variables, clips(), jax.random.key(1), 0.0)
+    assert set(aux.metrics) == LOGGED[case]
     old = variables.get("batch_stats", {})
     assert jax.tree.structure(aux.batch_stats) == jax.tree.structure(old)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), aux.batch_stats, old)
@@ -94,27 +104,52 @@ def test_only_dropout_draws_from_the_key_when_nothing_is_augmented(case):
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
 
 
+@every_method
+def test_every_network_gets_the_dtype_and_the_groups_of_its_batch_norm(case, monkeypatch):
+    asked, build = [], models.build
+
+    def noted(config, num_classes, **options):
+        asked.append((options["dtype"], options["bn_group"]))
+        return build(config, num_classes, **options)
+
+    monkeypatch.setattr(models, "build", noted)
+    made(case, dtype="bfloat16", bn_group=2)
+    assert set(asked) == {(jnp.dtype("bfloat16"), 2)}
+
+
+def seen_in_training_and_after(method, variables):
+    """What the classifier was given, and what `predict` says beside it."""
+
+    @jax.jit
+    def both():
+        method.loss(variables, clips(), jax.random.key(1), 0.0)
+        (trained_on,) = padding.SEEN
+        _, out = method.predict(variables, clips())
+        return trained_on, *padding.SEEN, out
+
+    return both()
+
+
 @pytest.mark.parametrize("case", ["supervised", "dtcm"])
 def test_the_classifier_sees_what_mean_and_std_say(case):
-    fields = {"mean": MEAN, "std": STD, "luminous_input": "dark"}
-    if case == "dtcm":
-        fields.pop("luminous_input")
-    method, variables = made(case, **fields)
-    _, out = method.predict(variables, clips())
+    fields = {"luminous_input": "dark"} if case == "supervised" else {}
+    method, variables = made(case, mean=MEAN, std=STD, **fields)
+    *found, out = seen_in_training_and_after(method, variables)
     light = out["enhanced"] if case == "dtcm" else clips()["video"].astype(jnp.float32) / 255
-    expected = (light - jnp.asarray(MEAN)) / jnp.asarray(STD)
-    np.testing.assert_allclose(out["seen"], expected, rtol=1e-5)
+    for seen in found:
+        expected = (light - jnp.asarray(MEAN)) / jnp.asarray(STD)
+        np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_lift_s_pathways_each_see_their_own():
     """The stub adds its two views: the clip by `mean`, its gamma correction by `luminous_mean`."""
     fields = {"mean": MEAN, "std": STD, "luminous_mean": STD, "luminous_std": MEAN}
-    method, variables = made("lift", gamma=2.0, luminous_input="gamma", **fields)
-    _, out = method.predict(variables, clips())
+    method, variables = made("lift, frozen", gamma=2.0, luminous_input="gamma", **fields)
     dark = clips()["video"].astype(jnp.float32) / 255
     mean, std = jnp.asarray(MEAN), jnp.asarray(STD)
-    expected = (dark - mean) / std + (jnp.sqrt(dark) - std) / mean
-    np.testing.assert_allclose(out["seen"], expected, rtol=1e-4, atol=1e-4)
+    for seen in seen_in_training_and_after(method, variables)[:2]:
+        expected = (dark - mean) / std + (jnp.sqrt(dark) - std) / mean
+        np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", ["lift", "lift, frozen", "dtcm, frozen"])
