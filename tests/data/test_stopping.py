@@ -71,7 +71,7 @@ def test_nothing_is_left_and_the_same_command_goes_on(
 ):
     out = tmp_path / "out"
     status, said, before = stopped(out, workers, sign, whole_group)
-    assert 1 <= len(before) < 4, "stopped too late to try anything"
+    assert 1 <= len(before) <= 2, "it went on, or was stopped too late to try anything"
     assert not (out / "card.json").exists()
     for name, content in files(out).items():  # what has its own name is whole
         assert ".part-" in name or content == reference[name], name
