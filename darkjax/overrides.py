@@ -56,13 +56,14 @@ def apply(config: ml_collections.ConfigDict, field: str, text: str) -> None:
     """
     from darkjax import ranges  # and with it jax: `--help` does not wait for that
 
+    field = "".join(c if c.isprintable() else "?" for c in field)  # errors are one line
     section, name = _section(config, field), field.rpartition(".")[2]
     inside = [f for f in ranges.walk(config) if f.path.startswith(f"{field}.")]
     whole = name in section and isinstance(section[name], ml_collections.ConfigDict)
     model = any(f.model for f in inside)
     if name not in section and "." not in field:
         raise UserError(f"--config.{field}: {ranges.unknown(config, field)}")
-    before = section.get(name)
+    present, before = name in section, section.get(name)
     wrong = None
     with section.unlocked(), section.ignore_type():
         for value in _readings(before, text, model):
@@ -71,7 +72,7 @@ def apply(config: ml_collections.ConfigDict, field: str, text: str) -> None:
             wrong = next((f for f in below if f.check is None or not f.check.holds(f.value)), None)
             if wrong is None:
                 return
-        if name in section and before is not None:
+        if present:
             section[name] = before
         else:
             del section[name]

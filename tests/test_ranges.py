@@ -176,6 +176,13 @@ def test_a_path_through_none_says_which_config_has_it():
         overrides.apply(lift("small"), "data.synthetic.frames", "3")
 
 
+def test_what_is_refused_in_the_place_of_none_leaves_none():
+    c = lift("small")
+    with pytest.raises(UserError, match=r"data.synthetic=3: expected None, or a section"):
+        overrides.apply(c, "data.synthetic", "3")
+    assert c == lift("small")
+
+
 @pytest.mark.parametrize(
     ("field", "text", "value"),
     [
