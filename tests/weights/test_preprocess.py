@@ -1,5 +1,7 @@
 """`mean="weights"`: a stage normalises as the weights that it starts from expect."""
 
+import shutil
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,10 +9,11 @@ import tiny_run
 import tiny_zoo
 import torch_files as tf
 
+from darkjax import checkpoint, methods
 from darkjax import config as configs
-from darkjax import methods
 from darkjax.errors import UserError
 from darkjax.methods import base
+from darkjax.state import TrainState
 from darkjax.tools import describe
 from darkjax.weights import card, convert, load, preprocess, zoo
 
@@ -140,3 +143,27 @@ def test_without_weights_each_clip_is_its_own_measure(capsys):
     assert describe.main([f"--config={config}"]) == 0
     out = capsys.readouterr().out
     assert "found none: make them with" in out.splitlines()[0] and "classifier/" in out
+
+
+def saved(config, folder):
+    """A checkpoint whose meta is that of a training with this config."""
+    flat = {"w": jnp.zeros(1)}
+    state = TrainState(jnp.asarray(1, jnp.int32), flat, {}, {}, {})
+    with checkpoint.Checkpointer(folder, None) as saver:
+        saver.save(state, {"step": 1, "config": config.to_json_best_effort()}, None)
+
+
+def test_a_finished_run_needs_its_weights_folder_no_more(weights, tmp_path):
+    """What its checkpoint says counts, for itself and for a run that starts from it."""
+    source = weights("tsm_resnet50")
+    config = stage_of("dtcm_arid", "dtcm", init_from=classifier(source))
+    settled = preprocess.settle(config, str(tmp_path / "run"))
+    saved(settled, tmp_path / "run" / "dtcm" / "checkpoints")
+    shutil.rmtree(source)
+    again = preprocess.settle(config, str(tmp_path / "run"))
+    assert again.to_json_best_effort() == settled.to_json_best_effort()
+    with pytest.raises(UserError, match="found none: make them with"):
+        preprocess.settle(config, str(tmp_path / "another"))
+    rule = ((str(tmp_path / "run" / "dtcm"), r"(classifier/.*)", r"\1"),)
+    other = preprocess.settle(stage_of("dtcm_arid", "dtcm", init_from=rule), "other")
+    assert (other.dtcm.mean, other.dtcm.std) == IMAGENET
