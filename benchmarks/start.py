@@ -32,7 +32,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/lift_arid.py:demo", help="inside the checkout")
-    parser.add_argument("--stages", default="", help="joined by commas; default: all")
+    parser.add_argument("--stages", default="", help="joined by commas; default: all; ',': none")
     parser.add_argument("--data", default="", help="records; default: the config's are rendered")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--source", default=str(ROOT), help="a checkout, to measure another commit")
@@ -111,7 +111,7 @@ def _child(args: argparse.Namespace) -> None:
     conv._platform_form()
     row("self-check")
     sources: dict[str, Any] = {}
-    for name in args.stages.split(",") if args.stages else c.stages:
+    for name in filter(None, args.stages.split(",")) if args.stages else c.stages:
 
         def landed(step: int, numbers: dict[str, float], name: str = name) -> None:
             row(name)

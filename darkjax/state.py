@@ -77,7 +77,7 @@ def create(
             ema=jax.tree.map(jnp.copy, trainable) if ema else {},
         )
 
-    # Only shapes come of the convolutions here, so the program can be stored: a third of a start.
+    # Only shapes come of the convolutions here, so the program can be stored: docs/conv_cpu.md.
     with conv.storable():
         shardings = sharding.by_rules(mesh, jax.eval_shape(init), rules)
         with jax.set_mesh(mesh):
