@@ -138,7 +138,7 @@ def run_to_the_end(file, words, records, work, published, monkeypatch):
 
 COVER = [
     ("dtcm_arid", ("two_stage", "k4", "pretrained")),
-    ("dtcm_arid", ("demo", "recognition", "k2")),
+    pytest.param("dtcm_arid", ("demo", "recognition", "k2"), marks=pytest.mark.slow),
     ("zero_dce", ("video", "light", "code")),
 ]
 
