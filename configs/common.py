@@ -190,12 +190,3 @@ def pretrained(stage: ml_collections.ConfigDict) -> None:
         for field in ("mean", "std", "luminous_mean", "luminous_std"):
             if field in stage:
                 stage[field] = from_weights()
-
-
-def variants(arg: str, known: dict[str, object]) -> list[str]:
-    """The comma-separated words after the colon of `--config=file.py:words`, checked."""
-    words = [w for w in arg.split(",") if w]
-    for word in words:
-        if word not in known:
-            raise UserError(f"config argument {word!r} is not one of {', '.join(known)}")
-    return words
