@@ -13,9 +13,10 @@ import tiny_run
 import tiny_zoo
 import torch_files as tf
 
-from darkjax import checkpoint, experiment, models, optim, starts
+from darkjax import checkpoint, experiment, methods, models, optim, starts
 from darkjax import config as configs
 from darkjax.errors import UserError
+from darkjax.state import TrainState
 from darkjax.weights import convert, zoo
 
 CONFIG = f"{tiny_run.ROOT}/configs/lift_arid.py"
@@ -165,31 +166,59 @@ def test_every_pair_runs_end_to_end(pair, published, tiny_folder, tmp_path, monk
     run_to_the_end(pair, tiny_folder, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("native_convolutions")
+def without_cards(c):
+    """Resolved, each clip by its own mean: the weights' cards are not asked."""
+    c = configs.resolve(c)
+    for stage in (c[name] for name in c.stages):
+        with stage.ignore_type():
+            stage.mean = stage.std = ()
+            if "luminous_mean" in stage:
+                stage.luminous_mean = stage.luminous_std = ()
+    return c
+
+
+def begun(c, name, given):
+    """Flat parameters and statistics of a stage that would hold 0 but for its rules."""
+    method = methods.make(c[name], 3)
+    zeros = jax.tree.map(
+        lambda x: jax.device_put(np.zeros(x.shape, x.dtype)), starts.abstract(method, c.data)
+    )
+    state = TrainState(0, zeros["params"], zeros["batch_stats"], {}, {})
+    sources = {
+        r[0]: given.get(r[0]) or experiment.source_variables(r[0]) for r in c[name].init_from
+    }
+    state, _ = checkpoint.place(state, sources, c[name].init_from)
+    return state.variables()
+
+
+@pytest.mark.parametrize("words", ["pretrained,freeze_all", "unfrozen,pretrained,no_kd"])
 def test_published_weights_land_in_both_pathways_and_in_the_teacher(
-    published, tiny_folder, tmp_path, monkeypatch
+    words, published, tmp_path, monkeypatch
 ):
-    """Frozen wherever the files go, so that two trained stages leave them as they were."""
     folder, ours = published
     monkeypatch.chdir(folder)
-    c = shrunk(("pretrained", "freeze_all", "small"), tiny_folder)
-    c.teacher.freeze, c.student.luminous_frozen = (r"(?!head/).*",), True
-    c.student.model.repeats = 1
-    experiment.run(c, str(tmp_path))
-    teacher, student = (
-        optim.flatten(checkpoint.load_variables(tmp_path / name / "checkpoints")["params"])
-        for name in ("teacher", "student")
-    )
-    for path, value in ours["r2plus1d34"].items():
-        if not path.startswith("head/") and path in teacher:
-            np.testing.assert_array_equal(teacher[path], value, err_msg=path)
-            np.testing.assert_array_equal(student[f"student/luminous/{path}"], value)
-    assert teacher["head/bias"].shape == (3,)  # the file has five classes
-    landed = {k: v for k, v in ours["vit_b16"].items() if f"student/pvit/vit/{k}" in student}
-    assert {k.split("/")[0] for k in landed} == {"cls", "position", "embedding", "block0", "block1"}
-    for path, value in landed.items():
+    c = without_cards(shrunk((*words.split(","), "small"), tmp_path))
+    starts.check(c, tmp_path, 3)
+    given = {}
+    if "teacher" in c:
+        given["teacher"] = begun(c, "teacher", {})
+    variables = begun(c, "student", given)
+    student = {}
+    for part in ("params", "batch_stats"):
+        student |= optim.flatten(variables[part]["student"])
+        if "teacher" in c:
+            student |= {f"teacher/{k}": v for k, v in optim.flatten(given["teacher"][part]).items()}
+    net = {k: v for k, v in ours["r2plus1d34"].items() if not k.startswith("head/")}
+    for path, value in net.items():
+        np.testing.assert_array_equal(student[f"luminous/{path}"], value, err_msg=path)
+        if "teacher" in c:
+            np.testing.assert_array_equal(student[f"teacher/{path}"], value, err_msg=path)
+    vit = {k: v for k, v in ours["vit_b16"].items() if f"pvit/vit/{k}" in student}
+    assert {k.split("/")[0] for k in vit} == {"cls", "position", "embedding", "block0", "block1"}
+    for path, value in vit.items():
         if path != "position":  # resized for the smaller frames
-            np.testing.assert_array_equal(student[f"student/pvit/vit/{path}"], value, err_msg=path)
+            np.testing.assert_array_equal(student[f"pvit/vit/{path}"], value, err_msg=path)
+    assert np.any(student["pvit/vit/position"]) and not np.any(student["head/kernel"])
 
 
 @pytest.mark.parametrize("words", ["pretrained", "no_kd,pretrained,r3d"])
@@ -199,16 +228,11 @@ def test_published_weights_fit_the_papers_networks(words, tmp_path, monkeypatch)
     def stored(source):
         frozen = json.loads((GOLDEN / f"{source.removeprefix('weights/')}.json").read_text())
         flat = {path: jax.ShapeDtypeStruct(shape, np.float32) for path, shape in frozen.items()}
-        return optim.unflatten(flat)
+        return {"params": {}, "batch_stats": {}, **optim.unflatten(flat)}
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(starts, "stored", stored)
-    c = configs.resolve(load(*words.split(",")))
-    for stage in (c[name] for name in c.stages):
-        with stage.ignore_type():  # the cards have them, and there is none
-            stage.mean = stage.std = ()
-            if "luminous_mean" in stage:
-                stage.luminous_mean = stage.luminous_std = ()
+    c = without_cards(load(*words.split(",")))
     for source in ("vit_b16", "r2plus1d34", "r3d34"):
         (tmp_path / "weights" / source).mkdir(parents=True)
     starts.check(c, tmp_path, 11)
