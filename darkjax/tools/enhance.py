@@ -7,7 +7,12 @@ videos as mp4 (a constant frame rate, no sound), under their own names; `before_
 what changed, a row for each of the first 24 files, and `differences.png` for videos how frames
 differ from the next, six times enlarged, before and after in turn (DTCM, Fig. 6). `--weights` is a
 published file or a folder of `darkjax.weights.convert`; for KinD also a folder with the .npz of its
-nets. `--float` also writes the unrounded result as float32 .npy (`[H, W, 3]`, videos
+nets. What a run of `configs/zero_dce.py` or `configs/dtcm_arid.py` trained is taken by its stage's
+folder, which says what it is, so `--method` need not be given:
+
+    python -m darkjax.tools.enhance --weights=runs/zero_dce/enhancer --input=DIR --output=OUT
+
+`--float` also writes the unrounded result as float32 .npy (`[H, W, 3]`, videos
 `[T, H, W, 3]`).
 
 A line for each file: mean brightness before -> after in [0, 1], and for videos the
@@ -45,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m darkjax.tools.enhance", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--method", required=True, help=", ".join(enhancers.methods()))
-    parser.add_argument("--weights", help=f"of {', '.join(enhancers.LEARNED)}")
+    parser.add_argument("--method", help=", ".join(enhancers.methods()))
+    parser.add_argument(
+        "--weights", help=f"of {', '.join(enhancers.LEARNED)}: a file, a folder, or RUN/STAGE"
+    )
     parser.add_argument("--input", required=True, help="an image, a video or a folder of them")
     parser.add_argument("--output", required=True, help="folder to write in")
     parser.add_argument("--gamma", type=float, help="of gic and other methods that have one")
@@ -59,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment.quiet()
         jobs = plan(args.input, args.output)
         enhance = enhancers.enhancer(args.method, args.weights, gamma=args.gamma, k=args.k)
-        failed = run(jobs, enhance, pathlib.Path(args.output), args.k or 1, args.float)
+        failed = run(jobs, enhance, pathlib.Path(args.output), enhance.k, args.float)
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2

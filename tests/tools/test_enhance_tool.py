@@ -175,6 +175,134 @@ def test_converted_weights(dce, tmp_path):
         enhancers.enhancer("sci", tmp_path / "w")
 
 
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """RUN/enhancer and RUN/dtcm as a run of DTCM leaves them, RUN/teacher of LIFT-Net."""
+    import jax
+    import jax.numpy as jnp
+    from tiny_run import ROOT
+
+    from darkjax import checkpoint, models
+    from darkjax import config as configs
+    from darkjax.state import TrainState
+
+    folder = tmp_path_factory.mktemp("run")
+    c = configs.load(f"{ROOT}/configs/dtcm_arid.py:demo")
+    for stage in (c.enhancer, c.dtcm):
+        stage.enhancer.k = 4
+        with c.unlocked():
+            stage.enhancer.width = 8
+    with c.unlocked():
+        c.teacher = configs.load(f"{ROOT}/configs/lift_arid.py:demo").teacher
+    net = models.build(c.dtcm.enhancer, None)
+    one = jax.jit(lambda: net.init(jax.random.key(0), np.zeros((1, 4, 8, 8, 3)), train=False))()
+    one["params"] = jax.tree.map(lambda x: x + 0.1, one["params"])  # else near the identity
+    both = {
+        kind: {"enhancer": tree, "classifier": {"w": np.zeros(3)}} for kind, tree in one.items()
+    }
+    for name, variables in (("enhancer", one), ("dtcm", both), ("teacher", one)):
+        stage = folder / name
+        params, stats = (jax.tree.map(jnp.asarray, variables[k]) for k in ("params", "batch_stats"))
+        with checkpoint.Checkpointer(str(stage / "checkpoints")) as saver:
+            state = TrainState(jnp.int32(7), params, stats, {}, {})
+            meta = {"seed": 0, "data": "", "config": c.to_json_best_effort(), "step": 7}
+            saver.save(state, meta)
+        (stage / "done.json").write_text("{}")
+    return folder
+
+
+def test_a_run_s_folder_is_weights(stages, tmp_path, capsys):
+    """Of an enhancer's own stage and of DTCM's, without --method; k is the run's."""
+    video = np.stack([picture(20, 24, 3, seed=i, high=40) for i in range(11)])
+    decode.write_video(tmp_path / "v.avi", video, 12.0, lossless=True)
+    for stage in ("enhancer", "dtcm", "dtcm/checkpoints"):
+        out = tmp_path / stage.replace("/", "-")
+        flags = (f"--weights={stages / stage}", "--float")
+        assert run(*flags, source=tmp_path / "v.avi", out=out) == 0
+    x = decode.read_video(tmp_path / "v.avi").frames.astype(np.float32) / 255
+    loaded = enhancers.enhancer(None, stages / "dtcm")
+    assert (loaded.method, loaded.k) == ("zero_dce_light", 4)
+    for out in ("enhancer", "dtcm", "dtcm-checkpoints"):
+        np.testing.assert_allclose(np.load(tmp_path / out / "v.npy"), loaded(x), atol=1e-6)
+    assert np.abs(loaded(x) - x).max() > 1e-3
+    assert enhancers.enhancer("zero_dce_light", stages / "dtcm", k=2).k == 2
+
+
+def test_what_a_result_depends_on_is_known(dce, stages, tmp_path):
+    """Weights count by what they hold, not by their file; options and fields count."""
+    from darkjax.weights import convert
+
+    convert.convert("zero_dce", dce, tmp_path / "w", say=lambda line: None)
+    state = dict(np.load(dce))
+    np.savez(tmp_path / "same.npz", **state)
+    state["e_conv7.bias"] = state["e_conv7.bias"] + np.float32(1e-6)
+    (tmp_path / "other").mkdir()
+    np.savez(tmp_path / "other" / dce.name, **state)
+    of = [
+        enhancers.enhancer("zero_dce", w).identity
+        for w in (dce, tmp_path / "same.npz", tmp_path / "w", tmp_path / "other" / dce.name)
+    ]
+    assert of[0] == of[1] == of[2] != of[3]
+    assert enhancers.enhancer("zero_dce", dce, k=2).identity != of[0]
+    assert enhancers.enhancer("gic").identity != enhancers.enhancer("gic", gamma=2.0).identity
+    one, part = (enhancers.enhancer(None, stages / s).identity for s in ("enhancer", "dtcm"))
+    assert one == part
+
+
+def damaged(stages, folder, name):
+    """A copy of RUN/dtcm with something wrong."""
+    import shutil
+
+    stage = folder / "dtcm"
+    shutil.copytree(stages / "dtcm", stage)
+    if name == "half":
+        (stage / "done.json").unlink()
+    elif name == "empty":
+        shutil.rmtree(stage / "checkpoints" / "7")
+    elif name == "renamed":
+        stage = stage.rename(folder / "mine")
+    elif name == "nothing":
+        shutil.rmtree(stage / "checkpoints")
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("half", "was not trained to its end (its last checkpoint is of step 7)"),
+        ("empty", "holds no whole checkpoint"),
+        ("renamed", "a stage's folder keeps its name"),
+        ("nothing", "found a folder with none of them"),
+    ],
+)
+def test_half_a_run_is_refused(stages, tmp_path, capsys, name, message):
+    Image.fromarray(picture(8, 8, 3)).save(tmp_path / "a.png")
+    stage = damaged(stages, tmp_path, name)
+    assert run(f"--weights={stage}", source=tmp_path / "a.png", out=tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--weights={}/teacher",), "method 'supervised', which has no enhancer"),
+        (("--weights={}",), "dtcm or "),
+        (("--weights={}/dtcm", "--method=sci"), "holds weights of zero_dce_light, not of sci"),
+        (("--weights={}/dtcm", "--gamma=2"), "a network has none"),
+        (("--weights={}/dtcm/done.json",), "found a file: say what it is with --method"),
+        (("--weights={}/nowhere",), "found no such file or folder"),
+        ((), "expected --method (gic, "),
+    ],
+)
+def test_a_run_s_folder_that_does_not_fit(stages, tmp_path, capsys, flags, message):
+    Image.fromarray(picture(8, 8, 3)).save(tmp_path / "a.png")
+    flags = [flag.format(stages) for flag in flags]
+    assert run(*flags, source=tmp_path / "a.png", out=tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and said.count("\n") == 1
+
+
 def test_gamma(tmp_path):
     """A method without weights comes from the table, with its gamma."""
     x = picture(4, 5, 3)[None].astype(np.float32) / 255
