@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Callable
 
@@ -22,8 +23,8 @@ class Enhanced:
       name: of the new dataset.
       records: where the clips are read.
       enhance: float32 [T, H, W, 3] in [0, 1] to the same; the result is rounded to 8 bits.
-      described: method and options; together with the records' digest it says what the new ones
-        are, so that a conversion begun with another method is not continued.
+      described: method, options and weights; together with the records' digest it says what the
+        new ones are, so that a conversion begun with another method is not continued.
       splits: empty means all.
     """
 
@@ -36,6 +37,11 @@ class Enhanced:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", self.records.digest)
+
+    @property
+    def sha256(self) -> str:
+        """Of what the clips are made of: in their rows of the card, so in the data's digest."""
+        return hashlib.sha256(f"{self.source} {self.described}".encode()).hexdigest()
 
     def class_names(self, root: pathlib.Path | None = None) -> tuple[str, ...]:
         """Those of the records."""

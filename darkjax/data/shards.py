@@ -195,11 +195,11 @@ def _write_records(
 
 
 def _load(job: Job, clip: Clip) -> tuple[Video, str | None]:
-    """The frames and the sha256 of the source file (None for rendered clips)."""
+    """The frames and the sha256 of what they come from (None for rendered clips)."""
     options = {"short_side": job.settings.short_side, "max_frames": job.settings.max_frames}
     video = job.dataset.load(clip, job.root, **options)
     if not clip.path or job.root is None:
-        return video, None
+        return video, getattr(job.dataset, "sha256", None)  # of computed clips: of the recipe
     try:
         with (job.root / clip.path).open("rb") as file:
             return video, hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,20 +10,28 @@ classifier trained as one (DTCM). In the column `joint` the enhancer is the one 
 joint training; in the row `joint` the other columns feed its classifier. Behind the table the
 inconsistency (DTCM Eq. 4) and brightness of each method's test clips.
 
-Without `--zero_dce` or `--sci` that enhancer is first trained on the training clips, without
-labels. Everything is kept in `--workdir`; the same command goes on where it was stopped.
+`--zero_dce`, `--zero_dce_light` and `--sci` take published weights or the stage of a run that
+trained them (RUN/STAGE). Without `--zero_dce` or `--sci` that enhancer is first trained on the
+training clips, without labels.
+
+Everything is kept in `--workdir`; the same command goes on where it was stopped. What is kept says
+what it was made of: settings, seed, data, views, the enhancer's own weights. With anything else the
+enhanced clips and the cells are made again, and trainings with other settings are refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
+import io
 import json
 import os
 import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +39,11 @@ from darkjax import config as configs
 from darkjax import program
 from darkjax.errors import Stopped, UserError
 
+if TYPE_CHECKING:
+    from darkjax.enhancers import Loaded
+
 RAW, JOINT = "raw", "joint"
+WEIGHTS = {"zero_dce": "Zero-DCE", "zero_dce_light": "DTCM's light net", "sci": "SCI"}
 PARTS = ("rows", "seeds", "classifier", "joint", "enhancers")  # what such a config has
 
 
@@ -45,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", help="some of the config's rows, joined by commas")
     parser.add_argument("--seeds", type=int, help="how many, from 0; default: the config's")
     parser.add_argument("--data", help="records; default: the config's")
-    parser.add_argument("--zero_dce", help="published weights of Zero-DCE")
-    parser.add_argument("--sci", help="published weights of SCI")
+    for name, what in WEIGHTS.items():
+        parser.add_argument(f"--{name}", help=f"weights of {what}: a file, a folder, or RUN/STAGE")
     args = parser.parse_args(argv)
     try:
         from darkjax import experiment
@@ -65,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             config.seeds = args.seeds or config.seeds
             config.data.dir = args.data or config.data.dir
         began = time.monotonic()
-        weights = {"zero_dce": args.zero_dce, "sci": args.sci}
+        weights = {name: getattr(args, name) for name in WEIGHTS}
         found = Matrix(config, pathlib.Path(args.workdir), weights).run()
         if found is None:
             return 1
@@ -83,41 +95,53 @@ class Matrix:
         from darkjax import enhancers, experiment, sharding
         from darkjax.ops import enhance
 
-        fixed = (RAW, *enhance.METHODS, "zero_dce", "sci", JOINT)
+        fixed = (RAW, *enhance.METHODS, *WEIGHTS, JOINT)
         unknown = [row for row in config.rows if row not in fixed]
         if unknown or not config.rows:
             raise UserError(f"rows {unknown or '()'}: expected some of {', '.join(fixed)}")
         for name, file in weights.items():
             if file is not None and not os.path.exists(file):
                 raise UserError(f"--{name}={file}: no such file")
-        self.config, self.workdir, self.weights = config, workdir, weights
+            if name in config.rows and file is None and name not in config.enhancers:
+                raise UserError(
+                    f"row {name} has neither weights nor a stage in the config's enhancers: give "
+                    f"--{name}=RUN/STAGE"
+                )
+        self.config, self.workdir = config, workdir
+        # Weights that do not fit are refused before anything is trained.
+        self.given: dict[str, enhancers.Loaded] = {
+            row: enhancers.enhancer(row, weights.get(row))
+            for row in config.rows
+            if weights.get(row) is not None or row in enhance.METHODS
+        }
         workdir.mkdir(parents=True, exist_ok=True)
         self.records = experiment.open_records(config, str(workdir))
         self.mesh = sharding.make_mesh(config.mesh)
-        self._enhancer = enhancers.enhancer
         self._predict: dict[str, Callable] = {}
 
     def run(self) -> dict[str, Any] | None:
         """Rows, columns, cells [row][column] of seeds' top-1; None when training was stopped."""
         rows = list(self.config.rows)
-        data, judged = {RAW: self.records}, {RAW: self._judge(RAW, lambda frames: frames)}
+        columns, judged = {RAW: Column(self.records, None)}, {RAW: self._judge(RAW, None)}
         for row in rows:
             if row in (RAW, JOINT):
                 continue
-            enhance, described = self._fixed(row)
-            data[row] = self._enhanced(row, enhance, described)
+            enhance = self._fixed(row)
+            if enhance is None:
+                return None
+            columns[row] = self._enhanced(row, enhance)
             judged[row] = self._judge(row, enhance)
         cells: dict[str, dict[str, list[float]]] = {r: {c: [] for c in rows} for r in rows}
         for seed in range(self.config.seeds):
             if JOINT in rows:
-                joint = self._joint_enhancer(seed)
+                joint = self._taught(JOINT, JOINT, seed, self.config.joint)
                 if joint is None:
                     return None
-                described = f"{JOINT} of seed {seed}"
-                data[JOINT] = self._enhanced(f"{JOINT}-{seed}", joint, described, test_only=True)
-                judged[f"{JOINT}-{seed}"] = self._judge(f"{JOINT}-{seed}", joint)
+                name = f"{JOINT}-{seed}"
+                columns[JOINT] = self._enhanced(name, joint, test_only=True)
+                judged[name] = self._judge(name, joint)
             for row in rows:
-                scores = self._row(row, seed, data)
+                scores = self._row(row, seed, columns)
                 if scores is None:
                     return None
                 for column in rows:
@@ -136,65 +160,53 @@ class Matrix:
     def _test(self, records: Any) -> np.ndarray:
         return records.select(self.config.data.eval_split)
 
-    def _fixed(self, row: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-        """An enhancer that is not trained with the classifier, and what it is."""
-        if row not in self.weights:
-            return self._enhancer(row), row
-        file = self.weights[row]
-        if file is not None:
-            return self._enhancer(row, file), f"{row} of {os.path.basename(file)}"
-        trained = self._trained("enhancer", row, 0, self.config.enhancers[row], self.records)
-        if trained is None:
-            raise UserError(f"the training of {row} was stopped: run the same command again")
-        method, variables = trained
-        return _applied(method, variables), f"{row} trained on {self.records.digest}"
+    def _fixed(self, row: str) -> Loaded | None:
+        """An enhancer that is not trained with the classifier; None when training was stopped."""
+        if row in self.given:
+            return self.given[row]
+        return self._taught("enhancer", row, 0, self.config.enhancers[row])
 
-    def _joint_enhancer(self, seed: int) -> Callable[[np.ndarray], np.ndarray] | None:
-        from darkjax import models
-        from darkjax.eval import enhance as enhancement
+    def _taught(self, name: str, row: str, seed: int, stage: Any) -> Loaded | None:
+        """The enhancer of a stage that is trained here."""
+        from darkjax import enhancers
 
-        trained = self._trained(JOINT, JOINT, seed, self.config.joint, self.records)
-        if trained is None:
+        if self._trained(name, row, seed, stage, self.records) is None:
             return None
-        _, variables = trained
-        model = models.build(self.config.joint.enhancer, None)
-        part = {kind: value["enhancer"] for kind, value in variables.items()}
-        return enhancement.applied(
-            lambda part, frames: model.apply(part, frames, train=False)[0], part
-        )
+        return enhancers.enhancer(None, self.workdir / f"{row}-{seed}" / name)
 
-    def _row(self, row: str, seed: int, data: Mapping[str, Any]) -> dict[str, float] | None:
+    def _row(self, row: str, seed: int, columns: Mapping[str, Column]) -> dict[str, float] | None:
         """Top-1 of a row's classifier in every column."""
-        file = self.workdir / f"{row}-{seed}" / "scores.json"
-        wanted = {c: d.digest for c, d in data.items()}
-        if file.exists():
-            kept = json.loads(file.read_text())
-            if kept["data"] == wanted:
-                return kept["scores"]
-        stage = self.config.joint if row == JOINT else self.config.classifier
-        trained = self._trained(
-            JOINT if row == JOINT else "classifier",
-            row,
-            seed,
-            stage,
-            self.records if row == JOINT else data[row],
-        )
+        together = row == JOINT
+        stage = self.config.joint if together else self.config.classifier
+        records = self.records if together else columns[row].records
+        name = JOINT if together else "classifier"
+        trained = self._trained(name, row, seed, stage, records)
         if trained is None:
             return None
-        method, variables = trained
-        scores = {}
-        for column in self.config.rows:
-            if row == JOINT and column == JOINT:  # as it was trained: nothing rounded in between
-                scores[column] = self._top1("whole", method, variables, self.records)
-                continue
-            if row == JOINT:
-                part = {kind: value["classifier"] for kind, value in variables.items()}
-                scores[column] = self._top1("classifier", None, part, data[column])
-            else:
-                scores[column] = self._top1("classifier", method, variables, data[column])
-        print(f"{row}, seed {seed}: " + ", ".join(f"{c} {v:.3f}" for c, v in scores.items()))
-        _write(file, {"data": wanted, "scores": scores})
-        return scores
+
+        def scores() -> dict[str, float]:
+            found = {c: self._cell(row, c, trained, columns[c].records) for c in self.config.rows}
+            print(f"{row}, seed {seed}: " + ", ".join(f"{c} {v:.3f}" for c, v in found.items()))
+            return found
+
+        of = {
+            "trained": trained.done,
+            "classifier": _flat(self.config.classifier.to_dict()) if together else {},
+            "data": self._looked_at(),
+            "columns": {
+                c: {"digest": columns[c].records.digest, "enhancer": columns[c].identity}
+                for c in self.config.rows
+            },
+        }
+        return _kept(self.workdir / f"{row}-{seed}" / "scores.json", of, scores)
+
+    def _cell(self, row: str, column: str, trained: Trained, records: Any) -> float:
+        if row == JOINT and column == JOINT:  # as it was trained: nothing rounded in between
+            return self._top1("whole", trained.method, trained.variables, self.records)
+        if row == JOINT:
+            part = {kind: value["classifier"] for kind, value in trained.variables.items()}
+            return self._top1("classifier", None, part, records)
+        return self._top1("classifier", trained.method, trained.variables, records)
 
     def _top1(self, key: str, method: Any, variables: Any, records: Any) -> float:
         """`key` names the compiled step, which all seeds and columns share."""
@@ -219,49 +231,82 @@ class Matrix:
         )
         return classify.summarise(found)["top-1"]
 
-    def _trained(
-        self, name: str, row: str, seed: int, stage: Any, records: Any
-    ) -> tuple[Any, Any] | None:
-        """(method, variables) of one training, run if it is not finished yet."""
+    def _trained(self, name: str, row: str, seed: int, stage: Any, records: Any) -> Trained | None:
+        """One training, run if it is not finished yet, refused if its settings were others."""
         from darkjax import experiment, trained
 
         config = _only(self.config, name, stage)
         with config.unlocked():
             config.seed = seed
             config.data.dir = str(records.directory)
-        folder = str(self.workdir / f"{row}-{seed}")
-        print(f"training {row}, seed {seed}")
+        folder = self.workdir / f"{row}-{seed}"
+        done = {stage: folder / stage / "done.json" for stage in config.stages}
+        quiet: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if all(file.exists() for file in done.values()):
+            quiet = contextlib.redirect_stdout(io.StringIO())  # it only compares the settings
+        else:
+            print(f"training {row}, seed {seed}")
         try:
-            experiment.run(config, folder, "train")
+            with quiet:
+                experiment.run(config, str(folder), "train")
         except Stopped:
             return None
-        method, variables, _ = trained.load(configs.resolve(config), name, folder, records)
-        return method, variables
+        method, variables, _ = trained.load(configs.resolve(config), name, str(folder), records)
+        of = {stage: configs.read_json(file) for stage, file in done.items()}
+        return Trained(method, variables, of)
 
-    def _enhanced(
-        self, name: str, enhance: Callable, described: str, test_only: bool = False
-    ) -> Any:
+    def _enhanced(self, name: str, enhance: Loaded, test_only: bool = False) -> Column:
         """Records of the enhanced clips, written unless they are there."""
         from darkjax.data import convert
         from darkjax.data.enhanced import Enhanced
         from darkjax.data.records import Records
 
-        folder = self.workdir / "records" / name
         splits = (self.config.data.eval_split,) if test_only else ()
+        of = {"enhancer": enhance.identity, "digest": self.records.digest, "splits": splits}
+        described = json.dumps(of, sort_keys=True)
+        mark = hashlib.sha256(described.encode()).hexdigest()[:8]
+        folder = self.workdir / "records" / f"{name}-{mark}"  # another enhancer: another folder
         if not (folder / "card.json").exists():
-            print(f"enhancing clips into {folder}: {described}")
+            print(f"enhancing clips into {folder}")
         convert.convert(Enhanced(name, self.records, enhance, described, splits), folder)
-        return Records(folder, read=self.config.data.read)
+        return Column(Records(folder, read=self.config.data.read), enhance.identity)
 
-    def _judge(self, name: str, enhance: Callable) -> dict[str, float]:
-        """Inconsistency and brightness of the test clips."""
+    def _judge(self, name: str, enhance: Loaded | None) -> dict[str, float]:
+        """Inconsistency and brightness of the test clips; None leaves them as they are."""
         from darkjax.eval import enhance as enhancement
 
-        file = self.workdir / "judged" / f"{name}.json"
-        if not file.exists():
-            found = enhancement.judge(enhance, self.records, self._test(self.records))
-            _write(file, found)
-        return json.loads(file.read_text())
+        def judged() -> dict[str, float]:
+            apply = enhance or (lambda frames: frames)
+            return enhancement.judge(apply, self.records, self._test(self.records))
+
+        of = {
+            "enhancer": enhance.identity if enhance else None,
+            "digest": self.records.digest,
+            "split": self.config.data.eval_split,
+        }
+        return _kept(self.workdir / "judged" / f"{name}.json", of, judged)
+
+    def _looked_at(self) -> dict[str, Any]:
+        """What of a clip is seen, and which clips are judged."""
+        data = self.config.data.to_dict()
+        for field in ("dir", "synthetic", "read", "check_crc", "num_threads", "workers"):
+            data.pop(field)
+        return data
+
+
+class Column(NamedTuple):
+    """Test clips (and for a row's training, training clips), and the identity of what made them."""
+
+    records: Any
+    identity: dict[str, Any] | None
+
+
+class Trained(NamedTuple):
+    """A finished training; `done`: for each of its stages what its weights depend on."""
+
+    method: Any
+    variables: Any
+    done: dict[str, Any]
 
 
 def _only(config: Any, name: str, stage: Any = None) -> Any:
@@ -278,21 +323,13 @@ def _only(config: Any, name: str, stage: Any = None) -> Any:
     return config
 
 
-def _applied(method: Any, variables: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """An enhancer that `methods.enhancer` trained."""
-    from darkjax.eval import enhance as enhancement
-
-    def apply(variables: Any, frames: Any) -> Any:
-        return method.predict(variables, {"video": frames[None]})[0][0]
-
-    return enhancement.applied(apply, variables, levels=True)
-
-
 def table(found: Mapping[str, Any]) -> str:
     """The matrix and what each method does to the test clips, as Markdown."""
     rows, cells = found["rows"], found["cells"]
+    apart = [max(v) - min(v) for row in cells.values() for v in row.values()]
+    seeds = f" Seeds are {np.mean(apart):.3f} apart on average, {max(apart):.3f} at most."
     lines = [
-        f"{found['about']}; mean (lowest to highest).",
+        f"{found['about']}; mean (lowest to highest).{seeds if max(apart) else ''}",
         "",
         "| trained on \\ tested on | " + " | ".join(rows) + " |",
         "|---" * (len(rows) + 1) + "|",
@@ -311,6 +348,42 @@ def table(found: Mapping[str, Any]) -> str:
 def _span(values: Sequence[float]) -> str:
     mean = f"{np.mean(values):.3f}"
     return mean if len(values) < 2 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _kept(file: pathlib.Path, of: Mapping[str, Any], make: Callable[[], Any]) -> dict[str, float]:
+    """What is in `file` when it was made of the same, else what `make` gives now."""
+    of = json.loads(json.dumps(of))
+    before = _read(file)
+    if before.get("of") == of:
+        return before["found"]
+    if before:
+        old, new = _flat(before.get("of", {})), _flat(of)
+        changed = [k for k in sorted(old.keys() | new) if old.get(k, ...) != new.get(k, ...)]
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        print(f"{file} is of other settings ({', '.join(changed[:3])}{more}): made again")
+    found = make()
+    _write(file, {"of": of, "found": found})
+    return found
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """A JSON object; {} where there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted path."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _write(path: pathlib.Path, content: Any) -> None:
