@@ -212,14 +212,20 @@ def open_records(config: Any, workdir: str) -> Records:
     folder = config.data.dir
     if config.data.synthetic is not None:
         folder = folder or os.path.join(workdir, "records")
-        if jax.process_index() == 0 and not os.path.exists(os.path.join(folder, "card.json")):
+        drawn = os.path.exists(os.path.join(folder, "card.json"))
+        if jax.process_index() == 0 and not (drawn and config.data.dir):
             from darkjax.data import convert
             from darkjax.data.catalog import get_dataset
 
             options = config.data.synthetic.to_dict()
-            print(f"rendering clips into {folder}")
+            if not drawn:
+                print(f"rendering clips into {folder}")
             workers = min(os.cpu_count() or 1, 8)
-            convert.convert(get_dataset("synthetic", **options), folder, workers=workers)
+            try:  # clips of the workdir that are there already are only compared with the options
+                convert.convert(get_dataset("synthetic", **options), folder, workers=workers)
+            except UserError as e:
+                hint = f" (data.synthetic: delete {folder}, or another --workdir)" if drawn else ""
+                raise UserError(f"{e}{hint}") from e
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 

@@ -102,3 +102,18 @@ def test_a_finished_stage_compares_the_data_too(config, tmp_path):
     with pytest.raises(UserError, match=r"teacher.epochs \(30, now 99\).*--extend"):
         experiment.finished("teacher", str(tmp_path), longer)
     assert not experiment.finished("teacher", str(tmp_path), longer, extend=True)
+
+
+def test_clips_that_a_run_rendered_are_compared_with_its_options(tmp_path):
+    """Those of the workdir; records that `data.dir` names are taken as they are."""
+    c = tiny_run.config(tmp_path)
+    c.data.dir = ""
+    c.data.synthetic.clips_per_class = {"train": 1, "test": 1}
+    c.data.synthetic.groups = {"train": 1, "test": 1}
+    digest = experiment.open_records(c, str(tmp_path)).digest
+    assert experiment.open_records(c, str(tmp_path)).digest == digest
+    c.data.synthetic.seed = 5
+    with pytest.raises(UserError, match=r"options changed since.*another --workdir"):
+        experiment.open_records(c, str(tmp_path))
+    c.data.dir = str(tmp_path / "records")
+    assert experiment.open_records(c, str(tmp_path)).digest == digest
