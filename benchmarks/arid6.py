@@ -1,11 +1,12 @@
-"""A method on the real clips of a course subset: accuracy by fold and seed, one table.
+"""A method on the real clips of a course subset: accuracy by fold and seed, and what is mistaken.
 
     python benchmarks/arid6.py --records=records/arid6 [--config=configs/dtcm_arid.py:arid6] \
         [--folds=1,2,3] [--seeds=0,1,2]
 
 Each run trains the stages of the config (by default LIFT-Net's teacher and student) with one fold's
 sessions left out, and is judged on them. About two minutes a run of LIFT-Net on two CPU cores,
-eight of DTCM on one.
+eight of DTCM on one. With `--workdir` trainings are kept: the same command goes on where it was
+stopped, every number is judged anew, and trainings with other settings or clips are refused.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import argparse
 import datetime
 import pathlib
 import platform
+import sys
 import tempfile
 
 import numpy as np
 
 from darkjax import config as configs
 from darkjax import experiment
+from darkjax.errors import Stopped, UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def main() -> None:
+def main() -> int:
     """Run every fold and seed, print top-1 of each and their mean and spread."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", required=True)
@@ -33,11 +36,25 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", help="kept between runs; by default a temporary folder")
     args = parser.parse_args()
+    try:
+        measure(args)
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    except Stopped as e:
+        print(f"{e}: with --workdir the same command goes on from there", file=sys.stderr)
+        return 128 + e.signal
+    return 0
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Train what is missing and print the table."""
     experiment.quiet()
     base = args.workdir or tempfile.mkdtemp()
     config = configs.load(args.config)
     stages = [name for name in config.stages if config[name].method != "enhancer"]
     found: dict[str, dict[int, list[float]]] = {stage: {} for stage in stages}
+    mistakes: dict[int, np.ndarray] = {}
     clips = {}
     for fold in map(int, args.folds.split(",")):
         for seed in map(int, args.seeds.split(",")):
@@ -45,9 +62,8 @@ def main() -> None:
             c.data.dir, c.data.fold, c.seed = args.records, fold, seed
             folder = pathlib.Path(base, f"fold{fold}-seed{seed}")
             result = experiment.run(c, str(folder))
-            if not result:
-                raise SystemExit(f"stopped early in {folder}: give --workdir and run it again")
             clips[fold], judged = int(result["numbers"]["n"]), result
+            mistakes[fold] = mistakes.get(fold, 0) + np.array(result["confusion"])
             for stage in found:
                 numbers = configs.read_json(folder / stage / "results.json")["numbers"]
                 found[stage].setdefault(fold, []).append(numbers["top-1"])
@@ -70,6 +86,19 @@ def main() -> None:
     ]
     cells = "".join(f" {_spread(values):>22}" for values in pooled)
     print(f"{'pooled':>6} {sum(clips.values()):>6}{cells}")
+    print(f"what {stages[-1]} takes for what, clips of all seeds:")
+    for fold, counts in mistakes.items():
+        print(f"{fold:>6} {_mistakes(counts, judged['classes'])}")
+
+
+def _mistakes(counts: np.ndarray, classes: list[str]) -> str:
+    """The commonest wrong answers of a confusion matrix (rows are what it is)."""
+    wrong = [
+        (int(n), f"{classes[i]} for {classes[j]}")
+        for (i, j), n in np.ndenumerate(counts)
+        if i != j and n
+    ]
+    return ", ".join(f"{what} {n}" for n, what in sorted(wrong, reverse=True)[:5])
 
 
 def _spread(values: list[float]) -> str:
@@ -77,4 +106,4 @@ def _spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
