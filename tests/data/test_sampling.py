@@ -149,8 +149,8 @@ def test_spaced_crops_by_hand():
     assert [c[:2] for c in crops(10, 20, (8, 8), 5)] == five
     assert crops(10, 20, (8, 8), 10) == [(*p, False) for p in five] + [(*p, True) for p in five]
     assert crops(10, 10, (8, 8), 3) == [(1, 0, False), (1, 1, False), (1, 2, False)]
-    assert crops(11, 20, (8, 6), 1) == [(1, 7, False)]
-    assert crops(11, 20, (8, 6), 5)[2:4] == [(3, 0, False), (3, 14, False)]
+    assert crops(11, 21, (8, 6), 1) == [(1, 7, False)]
+    assert crops(11, 21, (8, 6), 5)[2:4] == [(3, 0, False), (3, 15, False)]
     with pytest.raises(ValueError, match="found 4"):
         sampling.spaced_crops(10, 20, (8, 8), 4)
 
