@@ -139,7 +139,7 @@ def run_to_the_end(file, words, records, work, published, monkeypatch):
 COVER = [
     ("dtcm_arid", ("two_stage", "k4", "pretrained")),
     pytest.param("dtcm_arid", ("demo", "recognition", "k2"), marks=pytest.mark.slow),
-    ("zero_dce", ("video", "light", "code")),
+    pytest.param("zero_dce", ("video", "light", "code"), marks=pytest.mark.slow),
 ]
 
 
