@@ -291,6 +291,7 @@ SHARES = ("dropout", "bert_dropout", "drop_path", "mask_prob", "bn_momentum")
 ABOVE = ("bn_eps", "width", "mlp_ratio", "foe_ratio", "ratio")
 SECTIONS = {key[:i] for key in TABLE for i in range(len(key)) if key[i] == "."} | set(MODELS)
 SECTION = Check("a section of fields", lambda v: isinstance(v, ml_collections.ConfigDict))
+MISSING = Check("to be there, in a whole section", lambda v: False)
 STAGE = Check("a stage's section, with a method", lambda v: False)
 
 
@@ -360,6 +361,9 @@ def _section(section: Any, path: str, keys: Sequence[str]) -> Iterator[Field]:
             entries = [TABLE[t] for t in (*tries, *(f"{key}.*" for key in keys)) if t in TABLE]
             entries += [SECTION for t in tries if t in SECTIONS]
             yield Field(here, entries[0] if entries else None, value, known)
+    if path == "data" or path.endswith(".optim"):  # read before anything could say what is missing
+        for name in sorted(known - set(section)):
+            yield Field(f"{path}.{name}", MISSING, None, known)
 
 
 def _model(section: Any, path: str, model: Any) -> Iterator[Field]:
