@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging as std_logging
 import os
 import pathlib
@@ -23,19 +22,20 @@ from darkjax import (
     checkpoint,
     checkpoint_steps,
     identity,
+    judge,
     lock,
     preflight,
     sharding,
     starts,
     train,
-    trained,
     version,
 )
 from darkjax import config as configs
-from darkjax.data import images, split
+from darkjax.data import split
+from darkjax.data.card import write_json
 from darkjax.data.records import Records
 from darkjax.errors import Stopped, UserError, storage
-from darkjax.eval import classify, collect, enhance
+from darkjax.eval import collect
 from darkjax.weights import card, preprocess
 
 
@@ -131,15 +131,16 @@ def _run(
             if outcome.signal is not None and not outcome.finished:
                 raise Stopped(f"stopped at step {outcome.saved_at} of {name}", outcome.signal)
             if chief:
-                _write_json(folder, "done.json", {"step": outcome.saved_at, "identity": now})
+                done = {"step": outcome.saved_at, "identity": now}
+                write_json(pathlib.Path(folder, "done.json"), done)
         elif mode in ("all", "train"):
             say(f"{name} was finished earlier in {folder}")
         if mode == "train":
             continue
         if mode == "report":
-            found = _kept_results(config, name, workdir, records)
+            found = judge.kept(config, name, workdir, records)
         if mode != "report" or (name == config.stages[-1] and not found):
-            found = evaluate(config, name, workdir, records, mesh, eval_name)
+            found = judge.evaluate(config, name, workdir, records, mesh, eval_name)
     if mode != "train" and chief:
         if not eval_name:
             print(f"report: {collect.write(config, workdir, records, rows[1], found, command)}")
@@ -280,24 +281,6 @@ def _train(
     extend: bool,
 ) -> train.Outcome:
     """Run the loop for one stage, evaluating as it goes."""
-    _, held, _ = split.rows(records, config.data)
-    steps: dict[int, Any] = {}
-
-    def score(method: Any, variables: Any) -> dict[str, float]:
-        if not method.classifies:
-            return enhance.evaluate(method, variables, records, held, config.data)[0]
-        if id(method) not in steps:  # compiled once per stage
-            steps[id(method)] = classify.make_predict(method, mesh)
-        found = classify.predict(
-            steps[id(method)],
-            variables,
-            records,
-            held,
-            config.data,
-            batch_size=config.eval_batch_size,
-            mesh=mesh,
-        )
-        return classify.summarise(found)
 
     def sources() -> dict[str, dict[str, Any]]:
         folders = {source: _folder_of(config, source, workdir) for source in origins}
@@ -309,7 +292,7 @@ def _train(
         records,
         workdir=os.path.join(workdir, name),
         mesh=mesh,
-        evaluate=score,
+        evaluate=judge.scorer(config, records, mesh),
         sources=sources,
         origins=origins,
         extend=extend,
@@ -340,76 +323,6 @@ def source_variables(folder: str, classes: tuple[str, ...] | None = None) -> dic
     return checkpoint.load_variables(inner)
 
 
-def evaluate(
-    config: Any, name: str, workdir: str, records: Records, mesh: Any, eval_name: str = ""
-) -> dict[str, Any]:
-    """Judge a stage's best checkpoint; writes its `results.json` and `predictions.npz`.
-
-    With `eval_name`, on records it was not trained on, into a folder of its own: classes are
-    matched by name, and what does not match is left out and listed.
-    """
-    _, held, split_name = split.rows(records, config.data)
-    method, variables, classes = trained.load(
-        config, name, workdir, records, elsewhere=bool(eval_name)
-    )
-    folder = os.path.join(workdir, name, *([f"eval-{eval_name}"] if eval_name else []))
-    best = config[name].keep_best
-    judged: dict[str, Any] = {
-        "checkpoint": f"best {best} of the split it was trained with" if best else "last",
-        "weights": identity.origin(os.path.join(workdir, name)),
-        "judged_on": _judged_on(config, records),
-    }
-    if not method.classifies:
-        numbers, cells = enhance.evaluate(
-            method, variables, records, held, config.data, pictures=config.report_clips
-        )
-        result = {"name": f"enhancement of {split_name}", "numbers": numbers, **judged}
-        if jax.process_index() == 0:
-            _write_json(folder, "results.json", result)
-            place = folder if eval_name else workdir
-            images.write_image(pathlib.Path(place, "before_after.png"), enhance.sheet(cells))
-        return result
-    if eval_name:
-        held, unmatched = classify.matched(records, held, classes)
-        judged |= unmatched
-        if jax.process_index() == 0:
-            print(classify.told(unmatched, len(held)))
-    found = classify.predict(
-        classify.make_predict(method, mesh),
-        jax.device_put(variables, sharding.replicated(mesh)),
-        records,
-        held,
-        config.data,
-        batch_size=config.eval_batch_size,
-        mesh=mesh,
-    )
-    if eval_name:
-        found = classify.relabelled(found, records.classes, classes)
-    result = classify.results(found, records, split_name, config.data, classes) | judged
-    if jax.process_index() == 0:
-        classify.save(folder, found, result)
-    return result
-
-
-def _judged_on(config: Any, records: Records) -> dict[str, Any]:
-    """What the numbers of an evaluation depend on beside the weights."""
-    data = {
-        k: v for k, v in config.data.to_dict().items() if f"data.{k}" not in identity.MAY_CHANGE
-    }
-    return json.loads(json.dumps({"digest": records.digest, **data}))
-
-
-def _kept_results(config: Any, name: str, workdir: str, records: Records) -> dict[str, Any]:
-    """The results of an earlier evaluation, if they are of these weights and this data."""
-    path = pathlib.Path(workdir, name, "results.json")
-    if not path.exists():
-        return {}
-    found = configs.read_json(path)
-    same = found.get("judged_on") == _judged_on(config, records)
-    current = found.get("weights") == identity.origin(os.path.join(workdir, name))
-    return found if same and current else {}
-
-
 def table(found: dict[str, Any], seconds: float) -> str:
     """The last table: one row a number."""
     numbers = found["numbers"]
@@ -429,10 +342,3 @@ def peak_gib() -> float:
     """The largest resident memory of this process so far, in GiB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def _write_json(folder: str, name: str, content: Any) -> None:
-    path = pathlib.Path(folder, name)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, path)

@@ -58,11 +58,13 @@ def of(config: Any, name: str, digest: str, origins: Mapping[str, str | None]) -
       origins: `origin` of each source of the stage's `init_from`.
     """
     settings = {k: v for k, v in config.to_dict().items() if not _is_stage(v)}
-    flat = _flat({**settings, name: config[name].to_dict()})
+    every = flat({**settings, name: config[name].to_dict()})
     free = {_path(p, name) for p in MAY_CHANGE}
     if not config[name].keep_best:
         free |= {_path(p, name) for p in EVALUATION}
-    kept = {k: v for k, v in flat.items() if not any(k == f or k.startswith(f"{f}.") for f in free)}
+    kept = {
+        k: v for k, v in every.items() if not any(k == f or k.startswith(f"{f}.") for f in free)
+    }
     marks = {f"{name}.init_from[{source}]": mark for source, mark in origins.items()}
     return json.loads(json.dumps({"format": FORMAT, **kept, "data.digest": digest, **marks}))
 
@@ -73,12 +75,12 @@ def of_meta(meta: Mapping[str, Any], name: str) -> Flat:
         return dict(meta["identity"])
     config = json.loads(meta["config"])
     kept = {k: config[k] for k in ("data", name) if isinstance(config.get(k), dict)}
-    return {**_flat(kept), "seed": meta["seed"], "data.digest": meta["data"]}
+    return {**flat(kept), "seed": meta["seed"], "data.digest": meta["data"]}
 
 
 def of_done(done: Mapping[str, Any]) -> Flat:
     """The identity in a `done.json`, also of one written before there were any."""
-    return dict(done["identity"]) if "identity" in done else _flat(done)
+    return dict(done["identity"]) if "identity" in done else flat(done)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
@@ -128,14 +130,15 @@ def _path(pattern: str, name: str) -> str:
     return re.sub(r"^STAGE\.", f"{name}.", pattern)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Flat:
-    flat: Flat = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Flat:
+    """Values by dotted path."""
+    found: Flat = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _short(value: Any) -> str:

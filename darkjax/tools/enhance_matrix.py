@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import program
+from darkjax import identity, program
+from darkjax.data.card import write_json
 from darkjax.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Matrix:
 
         of = {
             "trained": trained.done,
-            "classifier": _flat(self.config.classifier.to_dict()) if together else {},
+            "classifier": identity.flat(self.config.classifier.to_dict()) if together else {},
             "data": self._looked_at(),
             "columns": {
                 c: {"digest": columns[c].records.digest, "enhancer": columns[c].identity}
@@ -357,7 +358,7 @@ def _kept(file: pathlib.Path, of: Mapping[str, Any], make: Callable[[], Any]) ->
     if before.get("of") == of:
         return before["found"]
     if before:
-        old, new = _flat(before.get("of", {})), _flat(of)
+        old, new = identity.flat(before.get("of", {})), identity.flat(of)
         changed = [k for k in sorted(old.keys() | new) if old.get(k, ...) != new.get(k, ...)]
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         print(f"{file} is of other settings ({', '.join(changed[:3])}{more}): made again")
@@ -375,22 +376,9 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted path."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def _write(path: pathlib.Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, path)
+    write_json(path, content)
 
 
 if __name__ == "__main__":
