@@ -162,7 +162,8 @@ def _network(method: str | None, weights: str | os.PathLike[str] | None) -> _Net
     """What is in `weights`: a run, converted weights or a published file."""
     from darkjax import trained_enhancer
     from darkjax.weights import card as cards
-    from darkjax.weights import fitting, load, reader, zoo
+    from darkjax.weights import fitting, load, zoo
+    from darkjax.weights.reading import reader
 
     if weights is None:
         if method is None:
@@ -219,7 +220,7 @@ def _sha256(variables: Any) -> str:
 
 def _kind(folder: pathlib.Path) -> dict[str, np.ndarray]:
     """KinD's nets, each a file; their names are below scopes of their own."""
-    from darkjax.weights import reader
+    from darkjax.weights.reading import reader
 
     files = sorted(folder.glob("*.npz"))
     if not files:

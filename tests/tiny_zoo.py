@@ -10,8 +10,9 @@ import numpy as np
 
 from darkjax import models
 from darkjax.optim import flatten
-from darkjax.weights import resnet3d, resnet_frames, zoo
+from darkjax.weights import zoo
 from darkjax.weights.arch import ACTIVITYNET, Arch, Preprocess, classes_of
+from darkjax.weights.families import resnet3d, resnet_frames
 
 INPUT = (4, 16, 16)
 REAL = zoo.get

@@ -30,7 +30,8 @@ from absl import logging
 from darkjax import program
 from darkjax.errors import UserError
 from darkjax.weights import card as cards
-from darkjax.weights import fitting, reader, zoo
+from darkjax.weights import fitting, zoo
+from darkjax.weights.reading import reader
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -63,4 +63,4 @@ def get(name: str) -> Arch:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
         raise UserError(f"{name!r} is not an architecture; {hint}")
-    return importlib.import_module(f"darkjax.weights.{known[name]}").ARCHS[name]
+    return importlib.import_module(f"darkjax.weights.families.{known[name]}").ARCHS[name]

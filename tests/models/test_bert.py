@@ -10,8 +10,9 @@ import pytest
 from darkjax.models.bert import Bert, LayerNorm, R2Plus1DBert
 from darkjax.models.r2plus1d import R2Plus1D
 from darkjax.optim import flatten, unflatten
-from darkjax.weights import names, r2plus1d
-from darkjax.weights.bert import ARCHS, RULES
+from darkjax.weights import names
+from darkjax.weights.families import r2plus1d
+from darkjax.weights.families.bert import ARCHS, RULES
 
 TINY = {"backbone": {"variant": (1,), "width": 16, "stem_mid": 4, "first_stride": 2}}
 CLIP = jax.ShapeDtypeStruct((1, 64, 112, 112, 3), jnp.float32)

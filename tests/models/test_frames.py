@@ -10,7 +10,7 @@ import pytest
 from darkjax.models.resnet_frames import STAGE_SIZES, Interlace, ResNetFrames
 from darkjax.ops import shift
 from darkjax.optim import flatten
-from darkjax.weights.resnet_frames import ARCHS
+from darkjax.weights.families.resnet_frames import ARCHS
 
 EIGHT = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.float32)
 TINY = {"variant": "14", "width": 16}

@@ -11,7 +11,7 @@ import pytest
 from darkjax.models import layers
 from darkjax.models.slowfast import SlowFast, slow_frames
 from darkjax.weights import names
-from darkjax.weights.slowfast import ARCHS, caffe2_name, from_caffe2
+from darkjax.weights.families.slowfast import ARCHS, caffe2_name, from_caffe2
 
 R50_4X16 = {"alpha": 8, "fusion_kernel": 5}
 R50_8X8 = {"alpha": 4, "fusion_kernel": 7}

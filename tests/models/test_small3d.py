@@ -11,9 +11,9 @@ from darkjax.models import mobilenet3d, shufflenet3d
 from darkjax.models.mobilenet3d import MobileNetV1, MobileNetV2
 from darkjax.models.shufflenet3d import ShuffleNetV1, ShuffleNetV2, channel_shuffle
 from darkjax.models.squeezenet3d import SqueezeNet
-from darkjax.weights import mobilenet3d as mobilenet_weights
-from darkjax.weights import shufflenet3d as shufflenet_weights
-from darkjax.weights import squeezenet3d as squeezenet_weights
+from darkjax.weights.families import mobilenet3d as mobilenet_weights
+from darkjax.weights.families import shufflenet3d as shufflenet_weights
+from darkjax.weights.families import squeezenet3d as squeezenet_weights
 
 CLIP = np.random.default_rng(0).standard_normal((2, 6, 20, 24, 3)).astype(np.float32)
 # class -> parameters with 600 and with 11 classes, stages, width of pre_logits

@@ -11,8 +11,8 @@ from darkjax.models import layers
 from darkjax.models.timesformer import TimeSformer
 from darkjax.models.vit import ViT
 from darkjax.weights import fitting
-from darkjax.weights import timesformer as timesformer_weights
-from darkjax.weights import vit as vit_weights
+from darkjax.weights.families import timesformer as timesformer_weights
+from darkjax.weights.families import vit as vit_weights
 
 VIT = vit_weights.ARCHS["vit_b16"]
 TIMESFORMER = timesformer_weights.ARCHS["timesformer_b"]

@@ -9,7 +9,8 @@ import pytest
 from darkjax import models
 from darkjax.data import images
 from darkjax.errors import UserError
-from darkjax.weights import convert, fitting, load, reader, zoo
+from darkjax.weights import convert, fitting, load, zoo
+from darkjax.weights.reading import reader
 
 SHARE = 1e-4  # of the largest value
 
@@ -94,7 +95,7 @@ def test_sci_of_the_test_net_alone(shared):
 
 def test_sci_aliases():
     """torch loads a block's names in order, so the last one counts where they differ."""
-    from darkjax.weights import enhancers
+    from darkjax.weights.families import enhancers
 
     keys = ["calibrate.convs.0.bias"] + [f"calibrate.blocks.{i}.0.bias" for i in range(11)]
     state = {key: np.float32(i) for i, key in enumerate(keys)}

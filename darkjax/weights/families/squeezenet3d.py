@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from darkjax.weights.arch import Arch, classes_of
-from darkjax.weights.mobilenet3d import CLIP, LAYERS, LICENCE, PAPER
+from darkjax.weights.families.mobilenet3d import CLIP, LAYERS, LICENCE, PAPER
 from darkjax.weights.names import NameMap
 
 PAIRS = (4, 7, 10, 13)  # places of the first of two fire modules; pooling stands between

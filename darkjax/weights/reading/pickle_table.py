@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from darkjax.weights.standins import ITEM_BYTES, Array, Dtype, Inert, Malformed, Storage, Tensor
+from darkjax.weights.reading.standins import (
+    ITEM_BYTES,
+    Array,
+    Dtype,
+    Inert,
+    Malformed,
+    Storage,
+    Tensor,
+)
 
 
 def _dict(*args: Any) -> dict:

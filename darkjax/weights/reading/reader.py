@@ -25,8 +25,8 @@ import numpy as np
 
 from darkjax import npy
 from darkjax.errors import UserError
-from darkjax.weights import pickles, standins, torchfile
-from darkjax.weights.standins import Array, Malformed, Tensor
+from darkjax.weights.reading import pickles, standins, torchfile
+from darkjax.weights.reading.standins import Array, Malformed, Tensor
 
 CONTAINERS = (
     "state_dict",

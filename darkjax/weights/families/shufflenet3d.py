@@ -7,7 +7,7 @@ from typing import Any
 
 from darkjax.models.shufflenet3d import STAGE_SIZES, V1_CHANNELS, V2_CHANNELS
 from darkjax.weights.arch import Arch, classes_of
-from darkjax.weights.mobilenet3d import CLIP, LAYERS, LICENCE, PAPER, blocks, width_of
+from darkjax.weights.families.mobilenet3d import CLIP, LAYERS, LICENCE, PAPER, blocks, width_of
 from darkjax.weights.names import NameMap, StateDict
 
 # Place in the Sequential of a branch -> our layer; activations stand between.

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import IO, Any, ClassVar
 
 from darkjax.errors import UserError
-from darkjax.weights.pickle_table import ALLOWED, PYTHON_2
-from darkjax.weights.standins import Array, Dtype, Inert, Malformed
+from darkjax.weights.reading.pickle_table import ALLOWED, PYTHON_2
+from darkjax.weights.reading.standins import Array, Dtype, Inert, Malformed
 
 
 def load(file: IO[bytes], where: str, storages: Callable[[Any], Any] | None = None) -> Any:

@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Callable
 from typing import IO, Any
 
-from darkjax.weights import pickles
-from darkjax.weights.standins import ITEM_BYTES, Malformed, Storage
+from darkjax.weights.reading import pickles
+from darkjax.weights.reading.standins import ITEM_BYTES, Malformed, Storage
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from darkjax.weights import vit
 from darkjax.weights.arch import HALF, Arch, Preprocess
+from darkjax.weights.families import vit
 from darkjax.weights.names import NameMap, StateDict, split_qkv
 
 RULES = (

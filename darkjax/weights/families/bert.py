@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from darkjax.weights import r2plus1d
 from darkjax.weights.arch import KINETICS, Arch, Preprocess, classes_of
+from darkjax.weights.families import r2plus1d
 from darkjax.weights.names import NameMap, StateDict
 
 BERT = r"(?:bert|self_attention)\."

@@ -22,7 +22,7 @@ import torch_files as tf
 from darkjax import npy
 from darkjax.errors import UserError
 from darkjax.tools import forward
-from darkjax.weights import reader
+from darkjax.weights.reading import reader
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
