@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from darkjax import enhancers
-from darkjax.data import synthetic
+from darkjax.data.rendering import synthetic
 from darkjax.eval import enhance as enhancement
 from darkjax.ops import enhance
 

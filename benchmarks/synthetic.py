@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from darkjax.data.synthetic import Recipe, recipes, render
+from darkjax.data.rendering.synthetic import Recipe, recipes, render
 
 CLASSES = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
 GREY = np.array([0.299, 0.587, 0.114], np.float32)

@@ -57,7 +57,7 @@ def data() -> ml_collections.ConfigDict:
 
 
 def synthetic(**options: object) -> ml_collections.ConfigDict:
-    """Options of the rendered dataset (`darkjax.data.rendered.Synthetic`)."""
+    """Options of the rendered dataset (`darkjax.data.rendering.dataset.Synthetic`)."""
     return ml_collections.ConfigDict(options)
 
 

@@ -46,7 +46,7 @@ from darkjax.checks import (
     word,
 )
 from darkjax.data.records import READ
-from darkjax.data.synthetic import DOMAINS
+from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
 from darkjax.methods import dtcm, enhancer, lift

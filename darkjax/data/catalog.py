@@ -1,8 +1,8 @@
 """The datasets the project knows, by name.
 
 A dataset is a small object with `name`, `class_names(root)`, `clips(root)` and
-`load(clip, root)`. Class names live here and nowhere else. A new dataset is a new class in
-`layouts.py` and one line in `DATASETS`.
+`load(clip, root)`. Class names live in `class_names` and nowhere else. A new dataset is a new class
+in `layouts.py` and one line in `DATASETS`.
 """
 
 import dataclasses
@@ -10,23 +10,14 @@ import difflib
 import pathlib
 from typing import Any, Protocol
 
+from darkjax.data.class_names import ARID11, INFAR12
 from darkjax.data.clip import Clip, deal_folds
 from darkjax.data.decode import Video
 from darkjax.data.layouts import AridEE6222, Folder, Images
-from darkjax.data.rendered import Synthetic
+from darkjax.data.rendering.dataset import Synthetic
 from darkjax.errors import UserError
 
 __all__ = ["ARID11", "DATASETS", "INFAR12", "Clip", "Dataset", "deal_folds", "get_dataset"]
-
-# ARID, Xu et al., arXiv:2006.03876, section 3: the eleven classes.
-ARID11 = (
-    "Drink", "Jump", "Pick", "Pour", "Push", "Run", "Sit", "Stand", "Turn", "Walk", "Wave",
-)  # fmt: skip
-# InfAR, Gao et al., Neurocomputing 212 (2016): the twelve classes, as its folders spell them.
-INFAR12 = (
-    "fight", "handclapping", "handshake", "hug", "jog", "jump",
-    "punch", "push", "skip", "walk", "wave1", "wave2",
-)  # fmt: skip
 
 
 class Dataset(Protocol):

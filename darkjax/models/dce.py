@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.image import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, as_clips, like
 from darkjax.ops import curves as ops
 
 SMALL = nn.initializers.normal(0.02)

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.image import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, as_clips, like
 
 GLOROT = nn.initializers.glorot_uniform()
 GREY = (0.2125, 0.7154, 0.0721)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.image import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, as_clips, like
 
 SMALL = nn.initializers.normal(0.02)
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.image import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, as_clips, like
 
 DOWN = (32, 64, 128, 256, 256)
 UP = (128, 64, 32, 32)

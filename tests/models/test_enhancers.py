@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darkjax.models import dce, image, kind, sci, unet
+from darkjax.models import dce, framewise, kind, sci, unet
 from darkjax.ops import curves
 
 # name -> (module, input channels, its first result's channels, parameters)
@@ -270,8 +270,8 @@ def test_unet_enlarges_with_aligned_corners():
 
 def test_leading_axes():
     x = frames(2, 3, 4, 5, 1)
-    assert image.as_clips(x, jnp.float32).shape == x.shape
-    assert image.as_clips(x[0], jnp.float32).shape == (3, 1, 4, 5, 1)
-    y = image.as_clips(x[0, 0], jnp.bfloat16)
+    assert framewise.as_clips(x, jnp.float32).shape == x.shape
+    assert framewise.as_clips(x[0], jnp.float32).shape == (3, 1, 4, 5, 1)
+    y = framewise.as_clips(x[0, 0], jnp.bfloat16)
     assert y.shape == (1, 1, 4, 5, 1)
-    assert image.like(y, x[0, 0]).shape == (4, 5, 1)
+    assert framewise.like(y, x[0, 0]).shape == (4, 5, 1)

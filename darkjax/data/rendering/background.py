@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from darkjax.data.raster import CHANNELS
+from darkjax.data.rendering.raster import CHANNELS
 
 Vec = np.ndarray
 

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from darkjax.data.figure import Pose
+from darkjax.data.rendering.figure import Pose
 
 Vec = np.ndarray
 Rng = np.random.Generator

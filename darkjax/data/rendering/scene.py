@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from darkjax.data.figure import Body, Capsule, capsules, cloth, joints, rotate_y
-from darkjax.data.motions import Act, Prop
-from darkjax.data.raster import Strokes
+from darkjax.data.rendering.figure import Body, Capsule, capsules, cloth, joints, rotate_y
+from darkjax.data.rendering.motions import Act, Prop
+from darkjax.data.rendering.raster import Strokes
 
 Vec = np.ndarray
 

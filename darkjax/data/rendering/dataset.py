@@ -8,6 +8,7 @@ import numpy as np
 
 from darkjax.data.clip import Clip, deal_folds
 from darkjax.data.decode import Video
+from darkjax.data.rendering import synthetic
 from darkjax.errors import UserError
 
 ACTIONS = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
@@ -15,7 +16,7 @@ ACTIONS = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
-    """Clips drawn by `darkjax.data.synthetic`, in its classes, groups and light.
+    """Clips drawn by `darkjax.data.rendering.synthetic`, in its classes, groups and light.
 
     Attributes:
       classes: the actions, in label order.
@@ -45,8 +46,6 @@ class Synthetic:
 
     def clips(self, root: pathlib.Path | None = None) -> list[Clip]:
         """One clip per recipe of the renderer; training groups are dealt into five folds."""
-        from darkjax.data import synthetic
-
         recipes = synthetic.recipes(
             tuple(self.classes),
             clips_per_class=dict(self.clips_per_class),
@@ -77,8 +76,6 @@ class Synthetic:
         max_frames: int | None = None,
     ) -> Video:
         """Render one clip. `short_side` must be None or the rendered one: nothing is resized."""
-        from darkjax.data import synthetic
-
         if short_side not in (None, min(self.height, self.width)):
             raise UserError(
                 f"expected a rendered clip's own short side {min(self.height, self.width)}; found "

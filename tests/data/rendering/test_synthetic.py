@@ -7,10 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from darkjax.data import background, camera
 from darkjax.data.catalog import ARID11, INFAR12
-from darkjax.data.figure import HIP, Body, Pose, joints, two_bones
-from darkjax.data.synthetic import recipes, render
+from darkjax.data.rendering import background, camera
+from darkjax.data.rendering.figure import HIP, Body, Pose, joints, two_bones
+from darkjax.data.rendering.synthetic import recipes, render
 from darkjax.errors import UserError
 
 SIX = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
@@ -259,7 +259,7 @@ def test_dark_noise_grows_with_signal_and_keeps_the_mean():
 
 
 def _benchmark():
-    path = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "synthetic.py"
+    path = pathlib.Path(__file__).resolve().parents[3] / "benchmarks" / "synthetic.py"
     spec = importlib.util.spec_from_file_location("benchmark_synthetic", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from darkjax.data import background, camera, motions, pairs, raster, scene
-from darkjax.data.figure import shadow_radius
+from darkjax.data.class_names import ARID11, INFAR12
+from darkjax.data.rendering import background, camera, motions, raster, scene, two_person
+from darkjax.data.rendering.figure import shadow_radius
 from darkjax.errors import UserError
 
 Vec = np.ndarray
@@ -37,13 +38,13 @@ _ACTS: dict[str, Callable[[Vec, np.random.Generator], motions.Act]] = {
     "turn": motions.turn,
     "walk": motions.walk,
     "wave": motions.wave,
-    "fight": pairs.fight,
+    "fight": two_person.fight,
     "handclapping": motions.clap,
-    "handshake": pairs.handshake,
-    "hug": pairs.hug,
+    "handshake": two_person.handshake,
+    "hug": two_person.hug,
     "jog": motions.jog,
-    "punch": pairs.punch,
-    "push": pairs.push,
+    "punch": two_person.punch,
+    "push": two_person.push,
     "skip": motions.skip,
     "wave1": motions.wave,
     "wave2": motions.wave_two,
@@ -81,8 +82,6 @@ class Recipe:
 
 
 def _act_of(action: str) -> Callable[[Vec, np.random.Generator], motions.Act]:
-    from darkjax.data.catalog import ARID11, INFAR12
-
     names = (*ARID11, *INFAR12)
     if action not in names:
         lower = {n.lower(): n for n in reversed(names)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from darkjax.data.figure import Pose
-from darkjax.data.motions import Act, Rng, Vec, beats, ease, pulse, shove, span
+from darkjax.data.rendering.figure import Pose
+from darkjax.data.rendering.motions import Act, Rng, Vec, beats, ease, pulse, shove, span
 
 
 def _facing(t: Vec, rng: Rng, gap: Vec | float) -> tuple[Pose, Pose]:
