@@ -128,8 +128,8 @@ def naming(name: str, stage: Any) -> Iterator[None]:
     """Whatever building a stage's model raises as a `UserError` that names its section."""
     try:
         yield
-    except UserError:
-        raise
+    except UserError as e:
+        raise UserError(f"{name}: {e}") from e
     except Exception as e:  # a layer says what it does not like in its own way
         sections = [f"{name}.{part}" for part in ("model", "enhancer") if part in stage]
         text = " ".join(str(e).split())

@@ -61,10 +61,19 @@ def test_a_config_that_is_right_is_let_through(said):
         ({"student__keep_best": "n"}, "the highest is kept, and that is not its best"),
         ({"teacher__freeze": ("hed/.*",)}, "teacher.freeze: 'hed/.*' fits no parameter"),
         ({"teacher__freeze": (".*",)}, "teacher.freeze=('.*',) leaves nothing to train"),
-        ({"teacher__model__variant": "99"}, "teacher.model cannot be built with these values"),
-        ({"student__model__heads": 3}, "student.model cannot be built with these values: 3 heads"),
+        (
+            {"teacher__model__variant": "99"},
+            "teacher: the model's variant='99': expected one of '10'",
+        ),
+        (
+            {"student__model__heads": 3},
+            "student: the model's 3 heads do not divide the embedding of 16",
+        ),
         ({"student__model__head_width": 5}, "set model.head_width"),
-        ({"student__luminous_input": "flow"}, "luminous_input='flow' needs optical-flow records"),
+        (
+            {"student__luminous_input": "flow"},
+            "student: luminous_input='flow' needs optical-flow records",
+        ),
         ({"teacher__mean": (0.5,) * 2, "teacher__std": (0.5,) * 2}, "teacher.model cannot be"),
     ],
 )

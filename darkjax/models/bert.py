@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from darkjax.errors import UserError
+from darkjax.models import layers
 from darkjax.models.r2plus1d import R2Plus1D
 
 NORM_EPS = 1e-6
@@ -65,8 +67,7 @@ class Block(nn.Module):
         self, x: Float[Array, "B N E"], seen: Bool[Array, "B N"] | None, active: bool
     ) -> tuple[Float[Array, "B N E"], Float[Array, "B heads N N"]]:
         width, dtype = x.shape[-1], self.dtype
-        if width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the embedding of {width}")
+        layers.check_heads(self.heads, width)
 
         def drop(y: Array) -> Array:
             return nn.Dropout(self.dropout, deterministic=not active)(y)
@@ -167,7 +168,7 @@ class R2Plus1DBert(nn.Module):
         train: bool,
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
         if self.views not in (1, 2) or (bright is not None and self.views == 1):
-            raise ValueError(
+            raise UserError(
                 f"views={self.views} takes {self.views} clip(s); "
                 "views=2 is DarkLight's dark and bright clip"
             )

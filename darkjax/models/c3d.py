@@ -76,8 +76,7 @@ class C3D(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        if self.variant not in POOLS:
-            raise ValueError(f"variant must be one of {tuple(POOLS)}, found {self.variant!r}")
+        pools = layers.chosen("variant", self.variant, POOLS)
 
         def norm(name: str) -> layers.BatchNorm:
             return layers.BatchNorm(
@@ -93,7 +92,7 @@ class C3D(nn.Module):
                 x = unit(self.width * wide, batch_norm, self.dtype, name=name)(x, train)
                 if stage:
                     out[f"stage{stage}/{i}"] = x
-            window, stride = POOLS[self.variant][stage]
+            window, stride = pools[stage]
             pad = 1 if stage == len(GROUPS) - 1 else 0
             x = layers.max_pool3d(x, (min(window, x.shape[1]), 2, 2), (stride, 2, 2), (0, pad, pad))
             if not stage:

@@ -29,6 +29,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.models.framewise import Conv2D, as_clips, like
 from darkjax.ops import curves as ops
@@ -65,7 +66,9 @@ class ZeroDCE(nn.Module):
             steps = ops.steps(frames, curves)
         else:
             if frames.ndim < 4:
-                raise ValueError(f"k={self.k} needs clips [T, H, W, C], found {frames.shape}")
+                raise UserError(
+                    f"k={self.k} needs clips [T, H, W, C], found {frames.shape}: give k=1"
+                )
             keys = jnp.asarray(ops.key_frames(frames.shape[-4], self.k))
             curves = estimate(self, jnp.take(frames, keys, axis=-4))
             steps = ops.shared_steps(frames, curves, self.k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.ops import conv, pool
 
 Dtype = Any
@@ -17,6 +18,31 @@ kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 trunc_normal = nn.initializers.truncated_normal(0.02)
+
+
+def chosen(field: str, value: Any, known: Mapping[Any, Any]) -> Any:
+    """The entry of a table that a model's field names.
+
+    Raises:
+      UserError: there is no such entry; the message lists those that there are.
+    """
+    if value not in known:
+        names = ", ".join(map(repr, known))
+        raise UserError(f"the model's {field}={value!r}: expected one of {names}")
+    return known[value]
+
+
+def check_heads(heads: int, width: int) -> None:
+    """Refuse heads that do not share an embedding evenly.
+
+    Raises:
+      UserError: they do not divide it.
+    """
+    if heads < 1 or width % heads:
+        raise UserError(
+            f"the model's {heads} heads do not divide the embedding of {width}: choose a divisor "
+            "of it"
+        )
 
 
 def layer_norm(x: Float[Array, "*B E"], name: str, eps: float) -> Float[Array, "*B E"]:
@@ -47,7 +73,17 @@ class Conv3D(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w O"]:
-        shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
+        inputs = x.shape[-1]
+        if self.features < 1:
+            raise UserError(
+                f"{self.name}: {self.features} channels: choose a larger width of the model"
+            )
+        if inputs % self.groups or self.features % self.groups:
+            raise UserError(
+                f"{self.name}: the model's {self.groups} groups do not divide {inputs} and "
+                f"{self.features} channels: choose another width"
+            )
+        shape = (*self.kernel, inputs // self.groups, self.features)
         kernel = self.param("kernel", kaiming_out, shape, jnp.float32)
         x = conv.conv3d(
             x.astype(self.dtype),
@@ -91,7 +127,7 @@ class BatchNorm(nn.Module):
             return (x.astype(jnp.float32) * factor + offset).astype(self.dtype)
         group = self.group or x.shape[0]
         if x.shape[0] % group:
-            raise ValueError(
+            raise UserError(
                 f"bn_group={group} does not divide the batch of {x.shape[0]}: choose a divisor, "
                 "or 0 for the whole batch"
             )
@@ -173,15 +209,15 @@ class Attention(nn.Module):
         self, query: Float[Array, "B Q E"], memory: Float[Array, "B N E"]
     ) -> tuple[Float[Array, "B Q E"], Float[Array, "B heads Q N"]]:
         width = query.shape[-1]
-        if width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the embedding of {width}")
+        check_heads(self.heads, width)
+        scales = {"head_dim": width // self.heads, "heads": self.heads}
+        divisor = chosen("scale of the attention", self.scale, scales)
 
         def split(x: Array, name: str) -> Array:
             x = nn.Dense(width, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(x)
             return x.reshape(*x.shape[:2], self.heads, width // self.heads)
 
         q, k, v = split(query, "query"), split(memory, "key"), split(memory, "value")
-        divisor = {"head_dim": width // self.heads, "heads": self.heads}[self.scale]
         logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(logits.astype(jnp.float32) / divisor**0.5, axis=-1)
         y = jnp.einsum("bhqn,bnhd->bqhd", weights.astype(self.dtype), v)
@@ -197,9 +233,9 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*B E"]) -> Float[Array, "*B E"]:
-        width = x.shape[-1]
+        width, approximate = x.shape[-1], chosen("gelu", self.gelu, {"erf": False, "tanh": True})
         x = nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x)
-        x = jax.nn.gelu(x, approximate=self.gelu == "tanh")
+        x = jax.nn.gelu(x, approximate=approximate)
         return nn.Dense(width, dtype=self.dtype, name="fc2")(x)
 
 
@@ -241,6 +277,13 @@ def max_pool3d(
     """
     windows, strides, pads = (_three(v) for v in (window, stride, pad))
     spread = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pads)
+    sizes = x.shape[1:4]
+    if any(n + sum(p) < w for n, p, w in zip(sizes, spread, windows, strict=True)):
+        raise UserError(
+            f"a map of {'x'.join(map(str, sizes))} (frames, height, width) is smaller than the "
+            f"pooling's {'x'.join(map(str, windows))}: give more or larger frames (data.frames, "
+            "data.size)"
+        )
     return pool.max_pool3d(x, windows, strides, spread)
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.ops import conv
 
@@ -173,10 +174,11 @@ class MViT(nn.Module):
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
         dtype, found = self.dtype, video.shape[1]
         if self.frames is not None and found != self.frames:
-            raise ValueError(
+            raise UserError(
                 f"this MViT has positions for {self.frames} frames, found clips of {found}: "
                 f"give clips of {self.frames} frames, or weights made for {found}"
             )
+        layers.check_heads(self.heads, self.width)
         out = {}
         stem = layers.Conv3D(
             self.width, (3, 7, 7), STEM_STRIDE, use_bias=True, dtype=dtype, name="stem"

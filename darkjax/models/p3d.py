@@ -103,8 +103,8 @@ class P3D(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        if self.form not in ("port", "caffe"):
-            raise ValueError(f"form must be 'port' or 'caffe', found {self.form!r}")
+        layers.chosen("form", self.form, dict.fromkeys(("port", "caffe")))
+        sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
 
         def norm(name: str) -> layers.BatchNorm:
             return layers.BatchNorm(
@@ -117,7 +117,7 @@ class P3D(nn.Module):
         x = out["stem"] = self._stem_pool(nn.relu(norm("stem_bn")(x, train=train)))
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         number = 0  # of the block; A, B and C go on from stage to stage
-        for stage, blocks in enumerate(STAGE_SIZES[self.variant], start=1):
+        for stage, blocks in enumerate(sizes, start=1):
             for i in range(blocks):
                 x = block(
                     self.width * 2 ** (stage - 1),

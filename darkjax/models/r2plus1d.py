@@ -110,7 +110,9 @@ class R2Plus1D(nn.Module):
         x = nn.relu(norm("stem_bn1")(x, train=train))
         x = layers.Conv3D(self.width, (3, 1, 1), dtype=dtype, name="stem_temporal")(x)
         x = out["stem"] = nn.relu(norm("stem_bn2")(x, train=train))
-        sizes = STAGE_SIZES[self.variant] if isinstance(self.variant, str) else self.variant
+        sizes = self.variant
+        if isinstance(sizes, str):
+            sizes = layers.chosen("variant", sizes, STAGE_SIZES)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for stage, blocks in enumerate(sizes, start=1):
             planes = self.width * 2 ** (stage - 1)

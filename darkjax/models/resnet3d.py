@@ -93,10 +93,9 @@ class ResNet3D(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        if self.shortcut not in ("A", "B"):
-            raise ValueError(f"shortcut must be 'A' or 'B', found {self.shortcut!r}")
-        if self.stem not in ("hara", "tv"):
-            raise ValueError(f"stem must be 'hara' or 'tv', found {self.stem!r}")
+        sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
+        layers.chosen("shortcut", self.shortcut, dict.fromkeys(("A", "B")))
+        layers.chosen("stem", self.stem, dict.fromkeys(("hara", "tv")))
 
         def norm(name: str) -> layers.BatchNorm:
             return layers.BatchNorm(
@@ -114,7 +113,7 @@ class ResNet3D(nn.Module):
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         expansion = EXPANSION.get(self.variant, 1)
         resnext = self.variant.startswith("resnext")
-        for stage, blocks in enumerate(STAGE_SIZES[self.variant], start=1):
+        for stage, blocks in enumerate(sizes, start=1):
             for i in range(blocks):
                 x = block(
                     self.width * 2 ** (stage - 1) * (2 if resnext else 1),

@@ -22,6 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.ops import shift
 
@@ -49,6 +50,11 @@ class Interlace(nn.Module):
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         b, frames, *_, channels = x.shape
         fold = channels // self.div
+        if fold < 4 or fold % 4:
+            raise UserError(
+                f"the model's shift_div={self.div} leaves {fold} of {channels} channels to move in "
+                "4 groups: choose another shift_div or width"
+            )
         moving, still = x[..., :fold], x[..., fold:]
         pooled = moving.astype(jnp.float32).mean((2, 3))  # B T fold
         y = _conv1d(1, "offset_conv")(pooled)[..., 0]  # B T
@@ -127,8 +133,8 @@ class ResNetFrames(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        if self.temporal not in TEMPORAL:
-            raise ValueError(f"temporal must be one of {TEMPORAL}, found {self.temporal!r}")
+        sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
+        layers.chosen("temporal", self.temporal, dict.fromkeys(TEMPORAL))
 
         def norm(name: str) -> layers.BatchNorm:
             return layers.BatchNorm(
@@ -141,7 +147,6 @@ class ResNetFrames(nn.Module):
         x = nn.relu(norm("stem_bn")(x, train=train))
         x = out["stem"] = layers.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        sizes = STAGE_SIZES[self.variant]
         every = 2 if self.temporal == "shift" and sizes[2] >= 23 else 1
         for stage, blocks in enumerate(sizes, start=1):
             for i in range(blocks):

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.models.small3d import Small3D
 
@@ -68,8 +69,9 @@ class UnitV1(nn.Module):
         features = self.features - (inputs if self.stride == 2 else 0)
         for channels, groups in ((inputs, first), (mid, self.groups), (features, self.groups)):
             if channels % groups:
-                raise ValueError(
-                    f"{groups} groups do not divide {channels} channels: choose another width"
+                raise UserError(
+                    f"the model's {groups} groups do not divide {channels} channels: choose "
+                    "another width"
                 )
         y = channel_shuffle(conv(mid, 1, groups=first, name="conv1")(x, train), self.groups)
         y = conv(mid, 3, strides=(self.stride,) * 3, groups=mid, act=None, name="conv2")(y, train)
@@ -124,8 +126,7 @@ class ShuffleNetV1(Small3D):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        if self.groups not in V1_CHANNELS:
-            raise ValueError(f"groups must be one of {tuple(V1_CHANNELS)}, found {self.groups}")
+        channels = layers.chosen("groups", self.groups, V1_CHANNELS)
         norm = self.norm()
         out: dict[str, Array] = {}
         stem = layers.ConvNorm(
@@ -134,7 +135,6 @@ class ShuffleNetV1(Small3D):
         x = stem(video.astype(self.dtype), train)
         x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
         unit = self.repeated(UnitV1)
-        channels = V1_CHANNELS[self.groups]
         for stage, (c, units) in enumerate(zip(channels, STAGE_SIZES, strict=True), start=1):
             for i in range(units):
                 features, stride = int(c * self.width), 1 if i else 2
@@ -155,15 +155,13 @@ class ShuffleNetV2(Small3D):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        if self.width not in V2_CHANNELS:
-            raise ValueError(f"width must be one of {tuple(V2_CHANNELS)}, found {self.width}")
+        *channels, last = layers.chosen("width", self.width, V2_CHANNELS)
         norm = self.norm()
         conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype)
         out: dict[str, Array] = {}
         x = conv(STEM, 3, strides=(1, 2, 2), name="stem")(video.astype(self.dtype), train)
         x = out["stem"] = layers.max_pool3d(x, 3, 2, 1)
         unit = self.repeated(UnitV2)
-        *channels, last = V2_CHANNELS[self.width]
         for stage, (features, units) in enumerate(zip(channels, STAGE_SIZES, strict=True), start=1):
             for i in range(units):
                 name = f"stage{stage}_{i}"

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 
 STAGE_SIZES = {"10": (1, 1, 1, 1), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3)}
@@ -111,7 +112,10 @@ class SlowFast(nn.Module):
         length = video.shape[1]
         if length % self.alpha or length != (self.frames or length):
             wanted = self.frames or f"a multiple of alpha={self.alpha}"
-            raise ValueError(f"the clip must have {wanted} frames, found {length}")
+            raise UserError(
+                f"SlowFast's clips must have {wanted} frames, found {length}: set data.frames"
+            )
+        sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
         dtype = self.dtype
         norm = functools.partial(
             layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=dtype
@@ -145,7 +149,7 @@ class SlowFast(nn.Module):
             "fast": stem(video, "fast", widths["fast"], STEM_TIME["fast"]),
         }
         out["stem"], out["fast/stem"] = maps["slow"], maps["fast"]
-        for s, blocks in enumerate(STAGE_SIZES[self.variant]):
+        for s, blocks in enumerate(sizes):
             maps["slow"] = out[f"fuse{s + 1}"] = fuse(maps["slow"], maps["fast"], s + 1)
             for path, width in widths.items():
                 for i in range(blocks):

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 
 LN_EPS = 1e-5
@@ -196,7 +197,15 @@ class Swin3D(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        width, sizes = VARIANTS[self.variant] if isinstance(self.variant, str) else self.variant
+        variant = self.variant
+        if isinstance(variant, str):
+            variant = layers.chosen("variant", variant, VARIANTS)
+        width, sizes = variant
+        if width % self.head_dim:
+            raise UserError(
+                f"the model's head_dim={self.head_dim} does not divide its width of {width}: "
+                "choose a divisor of it"
+            )
         window, (pt, ph, pw), dtype = tuple(self.window), self.patch, self.dtype
         patch = (pt, ph, pw)
         out = {}

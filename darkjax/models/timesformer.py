@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.models.vit import layer_norm
 
@@ -93,7 +94,7 @@ class TimeSformer(nn.Module):
         b, t, height, width, _ = video.shape
         p, e = self.patch, self.width
         if height % p or width % p:
-            raise ValueError(
+            raise UserError(
                 f"frames of {height}x{width} are not whole patches of {p}: "
                 "choose data.size as multiples of it"
             )

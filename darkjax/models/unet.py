@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.models.framewise import Conv2D, as_clips, like
 
@@ -38,7 +39,7 @@ class UNet(nn.Module):
         del train
         least = 2 ** (len(DOWN) - 1)
         if min(frames.shape[-3:-1]) < least:
-            raise ValueError(f"expected frames of {least}x{least} or more, found {frames.shape}")
+            raise UserError(f"expected frames of {least}x{least} or more, found {frames.shape}")
         x, maps, out = as_clips(frames, self.dtype), [], {}
         for i, features in enumerate(DOWN):
             if i:

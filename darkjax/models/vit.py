@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 
 LN_EPS = 1e-6
@@ -83,7 +84,7 @@ class ViT(nn.Module):
         p, lead = self.patch, image.shape[:-3]
         image = image.reshape(-1, *image.shape[-3:])
         if image.shape[1] % p or image.shape[2] % p:
-            raise ValueError(
+            raise UserError(
                 f"frames of {image.shape[1]}x{image.shape[2]} are not whole patches of {p}: "
                 "choose data.size as multiples of it"
             )

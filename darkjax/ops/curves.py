@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
+
 
 def steps(
     frames: Float[Array, "*B H W C"], curves: Float[Array, "*A H W nC"]
@@ -70,7 +72,7 @@ def key_frames(frames: int, k: int) -> list[int]:
     `frames`, and has its own middle.
     """
     if k < 1:
-        raise ValueError(f"k must be 1 or more, found {k}")
+        raise UserError(f"k must be 1 or more frames that share curves, found {k}")
     starts = range(0, frames, k)
     return [start + min(k, frames - start) // 2 for start in starts]
 

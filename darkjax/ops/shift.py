@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from darkjax.errors import UserError
+
 
 def temporal_shift(x: Float[Array, "B T *S C"], div: int = 8) -> Float[Array, "B T *S C"]:
     """Move two folds of `C // div` channels by one frame [Lin et al. 2019, arXiv 1811.08383].
@@ -20,7 +22,7 @@ def temporal_shift(x: Float[Array, "B T *S C"], div: int = 8) -> Float[Array, "B
       The shifted features, same shape and dtype.
     """
     if x.ndim < 3 or div < 2:
-        raise ValueError(f"temporal_shift wants [B, T, ..., C] and div >= 2: {x.shape}, {div}")
+        raise UserError(f"temporal_shift wants [B, T, ..., C] and div >= 2: {x.shape}, {div}")
     fold = x.shape[-1] // div
     here = x[..., : 2 * fold]
     edge = jnp.zeros_like(here[:, :1])
@@ -45,7 +47,7 @@ def interlace(x: Float[Array, "B T *S C"], offset: Float[Array, "B G"]) -> Float
     """
     groups, frames, channels = offset.shape[-1], x.shape[1], x.shape[-1]
     if channels % groups:
-        raise ValueError(f"{groups} groups do not divide {channels} channels")
+        raise UserError(f"{groups} groups do not divide {channels} channels")
     offset = offset.astype(jnp.float32)[..., None, None]  # B G 1 1
     whole = jnp.floor(offset)
     part = offset - whole

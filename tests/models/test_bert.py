@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models.bert import Bert, LayerNorm, R2Plus1DBert
 from darkjax.models.r2plus1d import R2Plus1D
 from darkjax.optim import flatten, unflatten
@@ -157,7 +158,7 @@ def test_two_views_share_one_backbone_and_come_in_order():
     assert out["bert0/attention"].shape == (2, 8, 5, 5)
     _, twice = family.evaluate(model, variables, dark)
     np.testing.assert_array_equal(twice["tokens"][:, :2], twice["tokens"][:, 2:])
-    with pytest.raises(ValueError, match="views=1 takes 1 clip"):
+    with pytest.raises(UserError, match="views=1 takes 1 clip"):
         single.apply(variables, dark, bright, train=False)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from darkjax import models
+from darkjax.errors import UserError
 from darkjax.models import i3d, layers, p3d
 from darkjax.models.c3d import C3D
 from darkjax.models.i3d import I3D
@@ -220,7 +221,7 @@ def test_p3d_stem_pooling_of_the_two_forms():
     port, caffe = (P3D(None, form=form)._stem_pool(ramp) for form in ("port", "caffe"))
     np.testing.assert_allclose(port[0, 0, :, 0, 0], [1, 3, 5])  # cells -1..1, 1..3, 3..5
     np.testing.assert_allclose(caffe[0, 0, :, 0, 0], [2, 4, 5])  # cells 0..2, 2..4, 4..6
-    with pytest.raises(ValueError, match="form must be 'port' or 'caffe', found 'tf'"):
+    with pytest.raises(UserError, match="form='tf': expected one of 'port', 'caffe'"):
         P3D(None, form="tf").init(jax.random.key(0), jnp.zeros((1, 2, 8, 8, 3)), train=False)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models import dce, framewise, kind, sci, unet
 from darkjax.ops import curves
 
@@ -264,7 +265,7 @@ def test_unet_enlarges_with_aligned_corners():
     np.testing.assert_array_equal(
         filled[0, 0, ..., 0], [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]
     )
-    with pytest.raises(ValueError, match="16x16 or more"):
+    with pytest.raises(UserError, match="16x16 or more"):
         unet.UNet().init(jax.random.key(0), frames(15, 40, 3), train=False)
 
 

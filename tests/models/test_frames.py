@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models.resnet_frames import STAGE_SIZES, Interlace, ResNetFrames
 from darkjax.ops import shift
 from darkjax.optim import flatten
@@ -243,5 +244,5 @@ def test_rematerialisation_changes_no_number():
 
 
 def test_an_unknown_way_through_time_is_refused():
-    with pytest.raises(ValueError, match="found 'shfit'"):
+    with pytest.raises(UserError, match="temporal='shfit': expected one of 'none', 'shift'"):
         tiny("shfit").init(jax.random.key(0), clip(), train=False)

@@ -79,7 +79,7 @@ def test_batch_norm_by_groups():
     # Means 0 and 5; unbiased variances 0 and 2; averaged over the groups.
     np.testing.assert_allclose(new["batch_stats"]["mean"], 0.1 * 2.5, rtol=1e-6)
     np.testing.assert_allclose(new["batch_stats"]["var"], 0.9 + 0.1 * 1.0, rtol=1e-6)
-    with pytest.raises(ValueError, match="bn_group=3 does not divide the batch of 4"):
+    with pytest.raises(UserError, match="bn_group=3 does not divide the batch of 4"):
         layers.BatchNorm(group=3).init(jax.random.key(0), x, train=True)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models import mvit
 from darkjax.models.mvit import MViT
 from darkjax.optim import flatten, unflatten
@@ -227,7 +228,7 @@ def test_positions_are_a_place_in_time_plus_one_in_space():
 def test_another_number_of_frames_is_refused():
     x = jax.ShapeDtypeStruct((1, 8, 16, 16, 3), jnp.float32)
     model = MViT(3, **TINY, frames=16)
-    with pytest.raises(ValueError, match="positions for 16 frames, found clips of 8"):
+    with pytest.raises(UserError, match="positions for 16 frames, found clips of 8"):
         jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
 
 

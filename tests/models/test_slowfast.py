@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.models.slowfast import SlowFast, slow_frames
 from darkjax.weights import names
@@ -124,7 +125,7 @@ def test_dropout_needs_training_and_an_rng():
 )
 def test_other_lengths_say_what_is_expected(fields, message):
     model = SlowFast(3, **fields)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), struct())
 
 

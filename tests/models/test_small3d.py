@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models import mobilenet3d, shufflenet3d
 from darkjax.models.mobilenet3d import MobileNetV1, MobileNetV2
 from darkjax.models.shufflenet3d import ShuffleNetV1, ShuffleNetV2, channel_shuffle
@@ -283,9 +284,9 @@ def test_squeezenet_logits_are_never_negative():
 def test_impossible_widths_and_groups_say_so():
     x = struct()
     for model, message in (
-        (ShuffleNetV1(3, groups=5), "groups must be one of"),
+        (ShuffleNetV1(3, groups=5), "groups=5: expected one of 1, 2, 3, 4, 8"),
         (ShuffleNetV1(3, groups=8, width=1.5), "8 groups do not divide 36 channels"),
-        (ShuffleNetV2(3, width=0.7), "width must be one of"),
+        (ShuffleNetV2(3, width=0.7), "width=0.7: expected one of 0.25, 0.5"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(UserError, match=message):
             jax.eval_shape(lambda x, m=model: m.init(jax.random.key(0), x, train=False), x)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.models import layers
 from darkjax.models.timesformer import TimeSformer
 from darkjax.models.vit import ViT
@@ -342,7 +343,7 @@ def test_every_parameter_of_timesformer_learns_in_bfloat16():
 
 
 def test_sizes_that_are_no_whole_patches_are_refused():
-    with pytest.raises(ValueError, match="whole patches of 4"):
+    with pytest.raises(UserError, match="whole patches of 4"):
         TimeSformer(3, patch=4, width=8, heads=1).init(
             jax.random.key(0), jnp.zeros((1, 2, 8, 9, 3)), train=False
         )

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax.errors import UserError
 from darkjax.ops import shift
 
 
@@ -39,7 +40,7 @@ def test_a_clip_of_one_frame_loses_the_shifted_channels():
 
 
 def test_a_wrong_fold_is_refused():
-    with pytest.raises(ValueError, match="div >= 2"):
+    with pytest.raises(UserError, match="div >= 2"):
         shift.temporal_shift(jnp.ones((1, 2, 8)), 1)
 
 
@@ -92,5 +93,5 @@ def test_the_offset_learns():
 
 
 def test_groups_must_divide_the_channels():
-    with pytest.raises(ValueError, match="do not divide"):
+    with pytest.raises(UserError, match="do not divide"):
         shift.interlace(jnp.ones((1, 2, 6)), jnp.zeros((1, 4)))
