@@ -131,14 +131,9 @@ def _wanted(name: str, stage: Any, left: Mapping[str, Any]) -> str:
 
 def _how(folder: str) -> str:
     """How a folder that is not there is made, by its name."""
-    arch = pathlib.Path(folder).name
-    if arch not in (*zoo.NAMES, *zoo.ENHANCERS):
-        return (
-            "train that stage first, or convert published weights (python -m "
-            f"darkjax.weights.convert --arch=NAME --checkpoint=FILE --out={folder})"
-        )
-    file = (*zoo.get(arch).files, "FILE")[0]
-    return f"python -m darkjax.weights.convert --arch={arch} --checkpoint={file} --out={folder}"
+    if pathlib.Path(folder).name in (*zoo.NAMES, *zoo.ENHANCERS):
+        return zoo.command(folder)
+    return f"train that stage first, or convert published weights ({zoo.command(folder)})"
 
 
 def _check_sources(name: str, rules: Any, stages: Sequence[str]) -> None:

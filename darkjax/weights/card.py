@@ -24,6 +24,7 @@ from typing import Any
 
 from darkjax.errors import UserError
 from darkjax.version import __version__
+from darkjax.weights import zoo
 from darkjax.weights.arch import Preprocess
 
 NAME = "card.json"
@@ -79,7 +80,7 @@ def read(directory: str | os.PathLike[str]) -> Card:
     if not is_weights(directory):
         raise UserError(
             f"expected converted weights with {NAME} in {directory}; found none: make them with "
-            "`python -m darkjax.weights.convert --arch=NAME --checkpoint=FILE --out=DIR`"
+            f"`{zoo.command(directory)}`"
         )
     content = json.loads(path.read_text())
     if content.get("format") != FORMAT:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import os
+import pathlib
 
 from darkjax.errors import UserError
 from darkjax.weights.arch import Arch
@@ -64,3 +66,13 @@ def get(name: str) -> Arch:
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
         raise UserError(f"{name!r} is not an architecture; {hint}")
     return importlib.import_module(f"darkjax.weights.families.{known[name]}").ARCHS[name]
+
+
+def command(folder: str | os.PathLike[str]) -> str:
+    """How a folder of converted weights is made; its name says of which architecture it is."""
+    arch, file = pathlib.Path(folder).name, "FILE"
+    if arch in (*NAMES, *ENHANCERS):
+        file = (*get(arch).files, file)[0]
+    else:
+        arch = "NAME"
+    return f"python -m darkjax.weights.convert --arch={arch} --checkpoint={file} --out={folder}"

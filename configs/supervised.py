@@ -1,0 +1,185 @@
+"""Any network of the zoo as a classifier, on any records; 3-D ResNet-18 where none is named.
+
+    python -m darkjax.main --config=configs/supervised.py:r3d18,demo
+    python -m darkjax.data.convert --dataset=folder --raw=VIDEOS --out=records/mine --short_side=128
+    python -m darkjax.main --config=configs/supervised.py:r3d50 --config.data.dir=records/mine
+    python -m darkjax.weights.convert --arch=r3d50 --checkpoint=r3d50_K_200ep.pth \
+        --out=weights/r3d50
+    python -m darkjax.main --config=configs/supervised.py:r3d50,pretrained \
+        --config.data.dir=records/mine
+
+The classes are those of the records. The size of the frames, their number, their distance and
+their normalisation are those of the network's published weights (`darkjax/weights`); convert the
+videos a little larger than that (`--short_side=128` for 112x112, 256 for 224x224). The rest is our
+choice: AdamW 5e-4 (`pretrained`: 1e-4), batch 32, cosine, mirrored clips, windows of 70 to 100 % of
+the frame. A network that does not fit into memory wants a smaller `classifier.batch_size`, or
+`classifier.accumulate`; one that was published in several widths takes `classifier.model.width`.
+
+Arguments after a colon, joined by commas, in any order; of each line one:
+  r3d18, tsm_resnet50, …   the network: a name of docs/zoo.md
+  demo, arid6              a small network of the same kind without published weights, for two CPU
+                           cores: on rendered dark clips, or on the 150 real clips of a course
+                           subset (with data.num_classes=0 any records), one fold's sessions left
+                           out
+  pretrained               start from weights/NETWORK (docs/weights.md), all but its classifier, and
+                           normalise as those weights expect
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from configs import common
+from darkjax.weights import zoo
+from darkjax.weights.arch import Preprocess
+
+DEFAULT = "r3d18"
+# In the order in which they apply.
+WORDS = {"network": tuple(zoo.NAMES), "data": ("demo", "arid6"), "weights": ("pretrained",)}
+REFUSED = (
+    *(
+        ((data, "pretrained"), f"the network of {data} is smaller than the published one: leave "
+        f"out {data} or pretrained")
+        for data in ("demo", "arid6")
+    ),
+    (("c3d", "pretrained"), "its weights expect BGR and clips are RGB: leave out pretrained, or "
+     "take c3d_bn"),
+)  # fmt: skip
+# Where a network's published clip is none to train on: a ViT's is one picture, TSN looks at a frame
+# of each part of the whole video.
+CLIPS = {
+    "vit_b16": {"frames": 8, "stride": 8},
+    "vit_b16_miil": {"frames": 8, "stride": 8},
+    "tsn_resnet50": {"sampling": "segments", "stride": 1},
+}
+# Of each network: one of the same kind that two CPU cores train in minutes.
+R2PLUS1D = {"variant": "10", "width": 16, "stem_mid": 12, "stem_kernel": 5, "first_stride": 2}
+FRAMES = {"name": "resnet_frames", "variant": "14", "width": 16}
+SLOWFAST = {"name": "slowfast", "variant": "10", "width": 32}
+BERT = {"name": "r2plus1d_bert", "backbone": {**R2PLUS1D, "bn_momentum": 0.1}, "dropout": 0.5}
+TOKENS = {"depth": 3, "width": 48, "heads": 4, "patch": 14}
+SWIN = {"name": "swin3d", "variant": (24, (1, 1, 2, 1)), "head_dim": 8}
+SMALL = {
+    "c3d": {"name": "c3d", "width": 16, "hidden": 128},
+    "c3d_bn": {"name": "c3d_bn", "width": 16, "hidden": 128},
+    "r3d18": {"name": "resnet3d", "variant": "10", "width": 16},
+    "r3d34": {"name": "resnet3d", "variant": "18", "width": 16},
+    "r3d50": {"name": "r3d50", "width": 8},
+    "r3d101": {"name": "r3d101", "width": 8},
+    "r3d18_a": {"name": "resnet3d", "variant": "10", "width": 16, "shortcut": "A"},
+    "r3d34_a": {"name": "resnet3d", "variant": "18", "width": 16, "shortcut": "A"},
+    "r3d18_tv": {"name": "resnet3d", "variant": "10", "width": 16, "stem": "tv"},
+    "resnext101": {"name": "resnet3d", "variant": "resnext50", "width": 16},
+    "r2plus1d18": {"name": "r2plus1d", **R2PLUS1D, "caffe2_mid": False, "bn_momentum": 0.1},
+    "r2plus1d34": {"name": "r2plus1d", **R2PLUS1D, "bn_momentum": 0.1},
+    "i3d": {"name": "i3d", "width": 0.25},
+    "s3d": {"name": "s3d", "width": 0.25, "bn_momentum": 0.01},
+    "p3d199": {"name": "p3d", "variant": "17", "width": 16},
+    "mobilenet3d_v1": {"name": "mobilenet3d_v1", "width": 0.5},
+    "mobilenet3d_v2": {"name": "mobilenet3d_v2", "width": 0.45},
+    "shufflenet3d_v1": {"name": "shufflenet3d_v1", "width": 0.5},
+    "shufflenet3d_v2": {"name": "shufflenet3d_v2", "width": 0.5},
+    "squeezenet3d": {"name": "squeezenet3d"},
+    "slowfast_r50_4x16": {**SLOWFAST, "alpha": 8, "fusion_kernel": 5},
+    "slowfast_r50_8x8": {**SLOWFAST, "alpha": 4, "fusion_kernel": 7},
+    "tsn_resnet50": {**FRAMES, "temporal": "none"},
+    "tsm_resnet50": {**FRAMES, "temporal": "shift", "shift_div": 8},
+    "tin_resnet50": {**FRAMES, "temporal": "interlace", "shift_div": 4},
+    "vit_b16": {"name": "vit", **TOKENS},
+    "vit_b16_miil": {"name": "vit", **TOKENS, "qkv_bias": False},
+    "timesformer_b": {"name": "timesformer", **TOKENS},
+    "swin3d_t": SWIN,
+    "swin3d_s": SWIN,
+    "swin3d_b": SWIN,
+    "mvit_b_16x4": {"name": "mvit", "depth": 4, "splits": (1, 2, 3), "width": 24},
+    "darklight_r2plus1d34": {**BERT, "views": 2, "mask_prob": 1.0},
+    "r2plus1d34_bert": {**BERT, "views": 1, "mask_prob": 0.8},
+}
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """The experiment, by the words of the module's docstring."""
+    words = common.words(arg, WORDS, REFUSED)
+    name = next((word for word in words if word in zoo.NAMES), DEFAULT)
+    c = common.base()
+    c.stages = ("classifier",)
+    c.classifier = classifier(name)
+    clip(c, name)
+    if "pretrained" in words:
+        pretrained(c, name)
+    for word in words:
+        if word in ("demo", "arid6"):
+            small(c, name)
+            {"demo": demo, "arid6": arid6}[word](c)
+    c.lock()
+    return c
+
+
+def classifier(name: str) -> ml_collections.ConfigDict:
+    """The network as it was published, trained from nothing."""
+    s = common.stage("supervised", epochs=50, batch_size=32, lr=5e-4)
+    s.model = ml_collections.ConfigDict({"name": name})
+    s.luminous_input = "dark"  # the clip as it is; "gamma" brightens it first
+    s.gamma = 1.8
+    s.mean, s.std = levels(zoo.get(name).preprocess)
+    s.optim.warmup_steps, s.optim.clip = 100, 5.0
+    s.augment = common.light_augment()
+    s.published = ((f"weights/{name}", r"(?!head/)(.*)", r"\1"),)
+    return s
+
+
+def levels(p: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of RGB in [0, 1]; () is each clip's own, where the weights expect BGR."""
+    if p.order != "RGB":  # C3D's, which has no batch norm to bring 0 to 255 down either
+        return (), ()
+    mean, std = (tuple(v / p.scale for v in values) for values in (p.mean, p.std))
+    return mean, std
+
+
+def clip(c: ml_collections.ConfigDict, name: str) -> None:
+    """Frames, stride and size of the published weights."""
+    row = zoo.get(name)
+    c.data.frames, *size = row.input
+    c.data.size, c.data.stride = tuple(size), row.preprocess.stride
+    c.data.update(CLIPS.get(name, {}))
+
+
+def pretrained(c: ml_collections.ConfigDict, name: str) -> None:
+    """Fine-tuning: the published weights and their normalisation, a gentler rate."""
+    s = c.classifier
+    if name == "vit_b16":
+        s.model.gelu = "tanh"  # as Google trained it
+    s.optim.lr = 1e-4
+    common.pretrained(s)
+
+
+def small(c: ml_collections.ConfigDict, name: str) -> None:
+    """A network that two CPU cores can train; no published weights."""
+    c.data.num_classes = 6
+    # Both pathways of SlowFast want some frames, the slow one takes every eighth.
+    c.data.frames, c.data.sampling = 24 if name.startswith("slowfast") else 8, "dense"
+    s = c.classifier
+    s.model = ml_collections.ConfigDict(SMALL[name])
+    s.published = ()
+    s.mean = s.std = ()  # each clip by its own mean and deviation
+    s.optim.lr, s.optim.weight_decay, s.label_smoothing = 3e-3, 0.05, 0.1
+    s.keep_best = ""  # nothing is chosen by looking at the clips it is judged on
+    s.augment.affine.p = 0.5
+
+
+def demo(c: ml_collections.ConfigDict) -> None:
+    """Rendered dark clips of six actions."""
+    c.data.synthetic = common.demo_clips()
+    c.data.size, c.data.crop, c.data.views_crops = (56, 56), "random", 3
+    c.data.stride = 1 if c.data.frames > 8 else 3
+    s = c.classifier
+    s.epochs, s.batch_size, s.eval_every, s.save_every = 20, 24, 0, 120
+
+
+def arid6(c: ml_collections.ConfigDict) -> None:
+    """150 real dark clips; `data.fold` 1 to 5 leaves that fold's sessions out."""
+    c.data.split, c.data.eval_split, c.data.fold = "fold", "validate", 1
+    c.data.size, c.data.crop, c.data.views_crops = (70, 70), "random", 3
+    c.data.stride = 1 if c.data.frames > 8 else 4
+    s = c.classifier
+    s.epochs, s.batch_size, s.eval_every, s.optim.warmup_steps = 30, 16, 0, 20
