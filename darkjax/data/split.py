@@ -13,13 +13,13 @@ from darkjax.errors import UserError
 def rows(records: Records, data: Any) -> tuple[np.ndarray, np.ndarray, str]:
     """(training records, evaluation records, the evaluation's name) by `data.split`.
 
-    `"official"`: the dataset's own splits `data.train_split` and `data.eval_split`.
+    `"official"`: the dataset's own splits `data.train_split` and `data.eval_split`. A group may be
+    on both sides of these: the published splits of ARID are like that.
     `"fold"`: inside `data.train_split`, the groups (sessions, performers) of `data.fold` are
     held out; no group is on both sides.
 
     Raises:
-      UserError: no such split or fold in this dataset, or a group on both sides of the official
-        splits is not an error: the published splits of ARID are like that.
+      UserError: the dataset has no such split or fold, or `data.split` is neither of the two.
     """
     name = records.card["name"]
     if data.split == "official":
