@@ -57,7 +57,7 @@ def check(folder: str | os.PathLike[str], only: Collection[str] | None = None) -
 
 
 def _read(folder: pathlib.Path) -> dict[str, tuple[int, str]]:
-    """The list, which is taken only if its text is to the letter what is written for it."""
+    """The list; its text must be exactly what `write` writes for it."""
     try:
         text = (folder / NAME).read_bytes().decode()
         files = {n: (int(size), str(crc)) for n, (size, crc) in json.loads(text)["files"].items()}

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read, being stopped, and what a full disk says."""
+"""The error that users read, that of a stopped run, and what a full disk reports."""
 
 import errno
 import os
@@ -17,8 +17,8 @@ class UserError(ValueError):
 class Stopped(Exception):
     """A signal ended the training early; the last checkpoint is whole.
 
-    `signal` is its number: a program exits with 128 more, as shells and clusters expect, so that
-    what was stopped is not taken for what is done.
+    `signal` is its number. A program exits with 128 plus that number, as shells and clusters
+    expect, so that a stopped run is not taken for a finished one.
     """
 
     def __init__(self, message: str, number: int):

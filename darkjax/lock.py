@@ -16,9 +16,9 @@ NAME = ".lock"
 
 @contextlib.contextmanager
 def held(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep `folder` for this process; the system lets go of it however the process ends.
+    """Lock `folder` for this process; the system unlocks it, however the process ends.
 
-    On a file system without locks (some network mounts) nothing is kept.
+    On a file system without locks (some network mounts) nothing is locked.
 
     Raises:
       UserError: another process has it, or nothing can be written there.
@@ -58,7 +58,7 @@ def _opened(path: pathlib.Path) -> IO[str]:
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether the lock is ours, or there are no locks to be had."""
+    """Whether this process has the lock, or the file system has no locks."""
     try:
         import fcntl
     except ImportError:  # not on Windows

@@ -104,4 +104,4 @@ def _command() -> str:
 
 
 if __name__ == "__main__":
-    program.run(main, closed="stopped: whoever read the output is gone; the same command goes on")
+    program.run(main, closed="stopped: nothing reads the output now; the same command continues")

@@ -9,9 +9,9 @@ import numpy as np
 
 
 def read(file: IO[bytes], size: int, kinds: str = "fiub") -> np.ndarray:
-    """The array of an open `.npy`; memory is taken only for bytes that are there.
+    """The array of an open `.npy`; memory is allocated only for bytes that are there.
 
-    `numpy.load` takes the memory first, so a header of a hundred bytes can ask for terabytes.
+    `numpy.load` allocates the memory first, so a header of a hundred bytes can ask for terabytes.
 
     Args:
       file: at the beginning of the array.

@@ -109,7 +109,7 @@ def _section(config: Any, field: str) -> Any:
 
 
 def _readings(before: Any, text: str, model: bool) -> list[Any]:
-    """What a text may mean, the likeliest first, in the place of a value."""
+    """What a text may mean where such a value stands, the likeliest first."""
     switches = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     try:
         literal = _tuples(ast.literal_eval(text.strip()))

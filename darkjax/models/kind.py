@@ -6,8 +6,8 @@ ratio. `KinD` joins them as the released evaluation does.
 
 Deviations:
 - As in the released code the last layers of the decomposition are 1x1 where the paper has 3x3.
-- The restoration weights were not published with the others; `KinD(restoration=False)` goes on
-  with R as it is.
+- The restoration weights were not published with the others; `KinD(restoration=False)` uses R
+  as it is.
 - Odd sizes: pooling keeps the last row and column, the transposed convolutions' surplus is cut,
   which is what the original's SAME padding does.
 """

@@ -60,7 +60,8 @@ class Conv3D(nn.Module):
     """A 3-D convolution; `padding` is `k // 2` on both sides of each axis unless given.
 
     Parameters: `kernel [kt, kh, kw, C // groups, O]`, `bias [O]` when `use_bias`. A 2-D network
-    uses `kt` 1: its frames are independent.
+    uses `kt` 1: its frames are independent. `UserError` where a width leaves no channels, or
+    channels that the groups do not divide.
     """
 
     features: int
@@ -103,7 +104,8 @@ class BatchNorm(nn.Module):
 
     `new = (1 - momentum) * old + momentum * batch`, the running variance unbiased. `group` is
     how many consecutive examples are normalised together: 0 means the whole (global) batch,
-    the papers' GPUs each normalised their own share. Statistics are float32.
+    the papers' GPUs each normalised their own share. Statistics are float32. `UserError` where
+    `group` does not divide the batch.
 
     Parameters: `scale [C]`, `bias [C]`; batch_stats: `mean [C]`, `var [C]`.
     """
@@ -196,7 +198,7 @@ class Attention(nn.Module):
 
     `scale`: `"head_dim"` divides the logits by the square root of the width of a head,
     `"heads"` by the square root of the number of heads (LIFT-Net Eq. 1 as printed).
-    Softmax is float32.
+    Softmax is float32. `UserError` for another scale, or heads that do not divide the width.
     """
 
     heads: int
@@ -274,6 +276,9 @@ def max_pool3d(
 
     Each of `window`, `stride` and `pad` is one number or one for each axis; a pad may be
     `(before, after)`.
+
+    Raises:
+      UserError: the padded map is smaller than the window.
     """
     windows, strides, pads = (_three(v) for v in (window, stride, pad))
     spread = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pads)

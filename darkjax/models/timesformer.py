@@ -1,7 +1,7 @@
 """TimeSformer with divided attention [Bertasius et al. 2021, arXiv 2102.05095, Section 3].
 
-A ViT-B/16 on all frames' patches. Each block attends over time (every patch place to itself in
-the other frames), then over space (every frame by itself, with the class token), then an MLP.
+A ViT-B/16 on the patches of all frames. Each block has attention over time (of each patch to the
+same place in other frames), then over space (in each frame, with the class token), then an MLP.
 With 400 classes 121,566,352 parameters at 8 frames, 121,633,936 at 96.
 
 Deviations: the paper does not say how the class token, one for the clip, takes part in the
@@ -44,7 +44,7 @@ class Block(nn.Module):
         y = x.swapaxes(1, 2).reshape(b * p, t, e)
         y, over_time = attend(layer_norm(y, "temporal_norm", self.dtype), "temporal_attention")
         y = drop(y, train).reshape(b, p, t, e).swapaxes(1, 2)
-        # Zero at the start but in the first block: an ImageNet ViT nearly goes on working.
+        # Zero at the start but in the first block: an ImageNet ViT nearly keeps its outputs.
         init = nn.initializers.truncated_normal(0.02) if self.first else nn.initializers.zeros
         x = x + nn.Dense(e, kernel_init=init, dtype=self.dtype, name="temporal_out")(y)
 

@@ -2,7 +2,7 @@
 
 ViT-B/16 is `depth=12`, 85,807,115 parameters with 11 classes; LIFT-Net's partial ViT is
 `depth=5, final_norm=False`. LayerNorm eps is 1e-6. Of the two ImageNet-21k releases one has
-query/key/value biases, the other has not (`qkv_bias`); PyTorch's GELU is exact (`gelu="erf"`), the
+query/key/value biases, the other has none (`qkv_bias`); PyTorch's GELU is exact (`gelu="erf"`), the
 JAX release's is the tanh approximation. The first JAX release has a hidden tanh layer before its
 21,843 classes (`representation=768`).
 

@@ -2,7 +2,7 @@
 
 Deviations:
 - The released code stops its solver at a residual of a tenth (MATLAB's `pcg(A, b, 0.1, 50)`);
-  here the iteration goes on until float32 has no more to give.
+  here it iterates until float32 cannot improve the result.
 - No gradient flows through the illumination map and the exposure ratio k (the entropy it
   maximises is a step function).
 - The result is clipped to [0, 1]; there it is left for `imwrite` to clip.

@@ -9,15 +9,15 @@ order.
 - "pure" (`conv_pure`): matrix products, 2-D convolutions and shifted multiply-adds. Taken on the
   CPU otherwise.
 
-What "auto" takes is decided when a function is traced, from what is known then: the backend, the
-number of devices, shapes and dtype. A custom call cannot be partitioned, so several devices (of
+Which form "auto" means is decided when a function is traced, from what is known then: the backend,
+the number of devices, shapes and dtype. A custom call cannot be partitioned, so several devices (of
 this or other processes) mean "pure", whatever the sharding. Sizes that are unknown when tracing
 (`jax.export` with symbolic shapes) and dtypes other than float32 and bfloat16 mean "native". A
 program that is exported must not hold the private call: trace it under `use_form("native")`, which
 also serves another platform than this one.
 
 Loops: on the CPU a native convolution inside `lax.scan` or `lax.map` runs on one thread, some 100
-times slower. "onednn" keeps its speed there; "pure" holds native 2-D convolutions and does not.
+times slower. "onednn" keeps its speed there; "pure" contains native 2-D convolutions and does not.
 
 Only the native form has forward-mode and second derivatives.
 """

@@ -1,8 +1,9 @@
 """The gradient of a convolution for its input, as convolutions of the cotangent.
 
 The transpose that XLA derives is slow on the CPU; the same fast form applied to the cotangent
-with the flipped kernel is not. A stride is taken apart: the inputs of one phase (index modulo the
-stride) meet only every s-th tap, so each phase is a small convolution without stride.
+with the flipped kernel is not. A strided convolution is split into phases: the inputs of one phase
+(index modulo the stride) meet only every s-th tap, so each phase is a small convolution without
+stride.
 """
 
 from __future__ import annotations

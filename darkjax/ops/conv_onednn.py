@@ -10,10 +10,10 @@ knows only the forward convolution; everything here is made of it:
 
 Reverse mode only, once. Under `vmap` the call runs once for each element.
 
-A program that holds the call cannot be stored: XLA takes it for another kind of call when it writes
-an executable down (jaxlib 0.10.2: std::bad_alloc, undefined behaviour by its source). So from the
-first call on, this process writes nothing to JAX's persistent compilation cache; it still reads.
-Programs that are known not to hold the call are written all the same: `ops.conv.storable`.
+A program that holds the call cannot be stored: XLA mistakes it for another kind of call when it
+serialises an executable (jaxlib 0.10.2: std::bad_alloc, undefined behaviour by its source). So from
+the first call on, this process writes nothing to JAX's persistent compilation cache; it still
+reads. Programs that are known not to hold the call are still written: `ops.conv.storable`.
 """
 
 from __future__ import annotations

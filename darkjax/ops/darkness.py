@@ -10,7 +10,7 @@ The two differ in the frames they look at and in how they put them together:
 with eight segments and a threshold of 0.877: by the code a video with one brighter frame of
 eight (7/8 = 0.875) is not dark.
 
-Works on numpy and jax arrays alike: it is the processes that decode videos that need it.
+Works on numpy and jax arrays alike: processes that only decode videos use it too.
 
 Deviations:
 - "Pixel value" (Eq. 12) is read as the luma Y of 8-bit RGB, as in the code.

@@ -1,8 +1,8 @@
 """Max pooling over time, height and width, in the form that is fast on the platform.
 
 On GPU and TPU it is XLA's `reduce_window`. On the CPU XLA makes its gradient from index arrays as
-large as the input, many times the price of the pooling; there the window is taken apart into one
-axis after another, and a maximum remembers nothing: the gradient finds it again by comparing.
+large as the input, which costs many times as much as the pooling itself. There one axis is pooled
+after another and no index is kept: the gradient finds the maximum again by comparing values.
 Both give the gradient of a window to its first maximum in the order of time, height, width, as
 PyTorch does.
 """

@@ -176,7 +176,7 @@ def sample(
         video: float; the result has its dtype and, being a weighted mean, stays in its range.
         points: (y, x) in pixels, finite, may lie outside of the frame.
         border: what lies outside: "reflect" (mirrored about the edge pixel's centre), "edge"
-            (the edge pixel goes on) or "zero" (black).
+            (the edge pixel repeated) or "zero" (black).
 
     Raises:
         UserError: another ``border``.

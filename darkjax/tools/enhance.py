@@ -17,8 +17,9 @@ folder, which says what it is, so `--method` need not be given:
 
 A line for each file: mean brightness before -> after in [0, 1], and for videos the
 spatio-temporal inconsistency (DTCM Eq. 4; lower is steadier). Greyscale is made RGB, an alpha
-channel dropped, 16 bits scaled, each said so. A file that cannot be read is one line on stderr,
-the rest goes on, and the exit status is 1; 2 where nothing could be begun.
+channel dropped, 16 bits are scaled, and each of these is said. A file that cannot be read gives one
+line on stderr, the others are still done, and the exit status is 1. It is 2 where nothing could be
+started.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ inconsistency (DTCM Eq. 4) and brightness of each method's test clips.
 trained them (RUN/STAGE). Without `--zero_dce` or `--sci` that enhancer is first trained on the
 training clips, without labels.
 
-Everything is kept in `--workdir`; the same command goes on where it was stopped. What is kept says
-what it was made of: settings, seed, data, views, the enhancer's own weights. With anything else the
+Everything is kept in `--workdir`; the same command continues where it was stopped. Each file in it
+records what it was made from: settings, seed, data, views, the enhancer's weights. With others the
 enhanced clips and the cells are made again, and trainings with other settings are refused.
 """
 
