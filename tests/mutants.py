@@ -1,6 +1,6 @@
 """Mutation testing: does a test fail when a line of the code is wrong? See docs/testing.md.
 
-    python tests/mutants.py darkjax/losses.py tests/test_losses.py
+    python tests/mutants.py darkjax/losses/distillation.py tests/losses/test_classification.py
 
 mutmut makes the mutants (`pip install mutmut`). Its own runner starts Python, and so JAX, for each;
 here the tests are collected once, the code of the module's functions is exchanged where they are,

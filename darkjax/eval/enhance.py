@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from darkjax import enhance_losses
 from darkjax.data import pipeline
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
 from darkjax.enhancers import Enhancer, to_uint8
 from darkjax.eval.pictures import spread
+from darkjax.losses import enhancement as enhance_losses
 from darkjax.methods import Method
 
 CELL = 160  # pixels, height of a picture of the sheet

@@ -39,8 +39,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from darkjax import enhance_losses, losses, models
+from darkjax import losses, models
 from darkjax.errors import UserError
+from darkjax.losses import enhancement as enhance_losses
 from darkjax.methods import base
 
 OBJECTIVES = ("total", "recognition")

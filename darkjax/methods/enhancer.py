@@ -23,8 +23,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from darkjax import enhance_losses, losses, models, sci_losses
+from darkjax import losses, models
 from darkjax.errors import UserError
+from darkjax.losses import enhancement as enhance_losses
+from darkjax.losses import sci as sci_losses
 from darkjax.methods import base
 
 OBJECTIVES = ("zero_dce", "dtcm", "sci")

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from darkjax import enhance_losses
 from darkjax.eval import enhance
+from darkjax.losses import enhancement
 
 
 def clips():
@@ -16,7 +16,7 @@ def clips():
 def test_numbers_are_eq_4_and_means():
     before, after = clips()
     found = enhance.numbers(before, after)
-    expected = enhance_losses.spatio_temporal_consistency(jnp.asarray(after), jnp.asarray(before))
+    expected = enhancement.spatio_temporal_consistency(jnp.asarray(after), jnp.asarray(before))
     np.testing.assert_allclose(found["inconsistency"], expected, rtol=1e-5)
     np.testing.assert_allclose(found["brightness after"], after.mean(), rtol=1e-5)
     assert enhance.numbers(before, before)["inconsistency"] == 0

@@ -9,10 +9,11 @@ import tiny_run
 from PIL import Image
 
 from darkjax import config as configs
-from darkjax import enhance_losses, experiment, methods
+from darkjax import experiment, methods
 from darkjax.data import convert
 from darkjax.data.records import Records
 from darkjax.errors import UserError
+from darkjax.losses import enhancement
 from darkjax.methods import base
 
 CONFIG = f"{tiny_run.ROOT}/configs/zero_dce.py"
@@ -65,7 +66,7 @@ def test_zero_dce_s_value_is_eq_8_of_the_unmasked_clip():
     variables = jax.jit(method.init)(jax.random.key(0), given)
     value, _ = method.loss(variables, given, jax.random.key(0), 0.0)
     bright, out = method.predict(variables, given)
-    expected = enhance_losses.zero_dce(
+    expected = enhancement.zero_dce(
         bright[0], base.to_float(given["video"][0]), out["curves"][0], form="code"
     ).mean()
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -82,7 +83,7 @@ def test_frames_share_the_smoothness_of_their_own_group():
     value, _ = jax.jit(method.loss)(variables, given, jax.random.key(0), 0.0)
     bright, out = jax.jit(method.predict)(variables, given)
     group = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])
-    expected = enhance_losses.zero_dce(
+    expected = enhancement.zero_dce(
         bright[0], base.to_float(given["video"][0]), out["curves"][0][group], form="code"
     ).mean()
     np.testing.assert_allclose(value, expected, rtol=1e-5)

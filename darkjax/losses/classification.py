@@ -1,14 +1,11 @@
-"""Losses: free functions, one value per example, no reduction, float32 inside.
-
-A method adds terms per example and reduces once, with `masked_mean`, so that padded
-rows of a last batch never weigh. Shapes: `*B` any batch axes, K classes, E embedding.
-"""
+"""Losses of classifiers. K classes."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int, Shaped
+from jaxtyping import Array, Float, Float32, Int
 
 from darkjax.errors import UserError
+from darkjax.losses.common import expect
 
 
 def cross_entropy(logits: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Float32[Array, "*B"]:
@@ -27,7 +24,7 @@ def cross_entropy(logits: Float[Array, "*B K"], labels: Int[Array, "*B"]) -> Flo
     References:
       Susladkar et al., LIFT-Net, section IV, Eq. 5 (and Eq. 6, first term).
     """
-    _expect("cross_entropy", "labels", labels.shape, logits.shape[:-1])
+    expect("cross_entropy", "labels", labels.shape, logits.shape[:-1])
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     picked = jnp.take_along_axis(log_p, labels[..., None], axis=-1, mode="fill")  # [*B, 1]
     return -picked[..., 0]
@@ -51,7 +48,7 @@ def soft_cross_entropy(
     References:
       Szegedy et al., Rethinking the Inception Architecture, 2016, section 7.
     """
-    _expect("soft_cross_entropy", "targets", targets.shape, logits.shape)
+    expect("soft_cross_entropy", "targets", targets.shape, logits.shape)
     targets = targets.astype(jnp.float32)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     # 0 * -inf is NaN, in the value and in the gradient, so the product is never formed there.
@@ -76,53 +73,3 @@ def smooth_labels(labels: Int[Array, "*B"], K: int, eps: float) -> Float32[Array
     if not 0 <= eps < 1:
         raise UserError(f"label smoothing: expected 0 <= eps < 1, found {eps}; 0.1 is usual")
     return (1 - eps) * jax.nn.one_hot(labels, K, dtype=jnp.float32) + eps / K
-
-
-def l1_distillation(
-    student: Float[Array, "*B E"], teacher: Float[Array, "*B E"]
-) -> Float32[Array, "*B"]:
-    """Distance of the student's vector from the teacher's: `sum_i |h1_i - h2_i|`.
-
-    A sum over the embedding, as printed, not a mean: its weight against the cross
-    entropy therefore grows with E. No gradient flows into the teacher.
-
-    Args:
-      student: h2, any float dtype.
-      teacher: h1, of the same shape.
-
-    Returns:
-      float32, >= 0. The subgradient where the two agree is 0.
-
-    References:
-      Susladkar et al., LIFT-Net, section IV, Eq. 6, second term.
-    """
-    _expect("l1_distillation", "teacher's vectors", teacher.shape, student.shape)
-    teacher = jax.lax.stop_gradient(teacher.astype(jnp.float32))
-    difference = student.astype(jnp.float32) - teacher
-    # JAX differentiates |x| at 0 to 1: a student that has arrived would be pushed away.
-    return jnp.sum(jnp.where(difference == 0, 0.0, jnp.abs(difference)), axis=-1)
-
-
-def masked_mean(values: Float[Array, "*B"], mask: Shaped[Array, "*B"]) -> Float32[Array, ""]:
-    """Mean of the values whose mask is not 0: `sum(mask * values) / max(sum(mask), 1)`.
-
-    Args:
-      values: one per example.
-      mask: 1 = count, 0 = padding; bool, integer or float (a float weighs).
-
-    Returns:
-      float32 scalar; 0 when everything is masked. A masked value may be NaN or infinite.
-    """
-    _expect("masked_mean", "mask", mask.shape, values.shape)
-    mask = mask.astype(jnp.float32)
-    kept = jnp.where(mask != 0, values.astype(jnp.float32), 0.0)  # NaN * 0 would be NaN
-    return jnp.sum(mask * kept) / jnp.maximum(jnp.sum(mask), 1.0)
-
-
-def _expect(loss: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Refuse what broadcasting would silently accept."""
-    if found != expected:
-        raise UserError(
-            f"{loss}: expected {name} of shape {expected}, found {found}; "
-            "make the two sides agree (classes, embedding width or batch)"
-        )

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from darkjax import enhance_losses as el
-from darkjax import sci_losses
 from darkjax.errors import UserError
-from darkjax.losses import masked_mean
+from darkjax.losses import enhancement as el
+from darkjax.losses import masked_mean, sci
 
 RNG = np.random.default_rng(0)
 
@@ -49,9 +48,9 @@ for _form in ("paper", "code"):
     CASES[f"smoothness_{_form}"] = (
         functools.partial(el.illumination_smoothness, form=_form), CURVES,
     )  # fmt: skip
-CASES["sci_fidelity"] = (_against(sci_losses.fidelity), (5, 6, 3))
-CASES["sci_smoothness"] = (_against(sci_losses.smoothness, sigma=0.3), (5, 6, 3))
-CASES["sci_mixed"] = (_against(sci_losses.smoothness, sigma=0.3, mixed_pixels=True), (5, 6, 3))
+CASES["sci_fidelity"] = (_against(sci.fidelity), (5, 6, 3))
+CASES["sci_smoothness"] = (_against(sci.smoothness, sigma=0.3), (5, 6, 3))
+CASES["sci_mixed"] = (_against(sci.smoothness, sigma=0.3, mixed_pixels=True), (5, 6, 3))
 CASES = {name: (jax.jit(loss), shape) for name, (loss, shape) in CASES.items()}  # quicker
 every_loss = pytest.mark.parametrize("name", CASES)
 
@@ -161,18 +160,18 @@ def test_sci_of_one_step():
     image = jnp.full((3, 3, 3), 0.5)
     # Offsets (di, dj) by mean over their pairs: dj = ±1 always .3, dj = 0 or ±2 always 0; pairs
     # (0,1), (1,±1), (2,±1), each twice.
-    close(sci_losses.smoothness(light, image), 2 * 5 * 0.3)
-    close(sci_losses.fidelity(light, image), (6 * 0.25 + 3 * 0.16) / 9)
-    stage = 1.5 * sci_losses.fidelity(light, image) + sci_losses.smoothness(light, image)
-    close(sci_losses.total([(image, light), (image, light)]), 2 * stage)
+    close(sci.smoothness(light, image), 2 * 5 * 0.3)
+    close(sci.fidelity(light, image), (6 * 0.25 + 3 * 0.16) / 9)
+    stage = 1.5 * sci.fidelity(light, image) + sci.smoothness(light, image)
+    close(sci.total([(image, light), (image, light)]), 2 * stage)
 
 
 def test_sci_weights_fall_with_colour():
     light = jnp.zeros((3, 3, 3)).at[:, 1].set(0.1)
     image = jnp.full((3, 3, 3), 0.5).at[:, 1].set(0.9)
-    change = 0.4 * np.asarray(sci_losses._YCBCR).sum(0)
+    change = 0.4 * np.asarray(sci._YCBCR).sum(0)
     expected = 2 * 5 * 0.3 * np.exp(-np.sum(change**2) / (2 * 0.2**2))
-    close(sci_losses.smoothness(light, image, sigma=0.2), expected)
+    close(sci.smoothness(light, image, sigma=0.2), expected)
 
 
 # ---------------------------------------------------------------- the equations, written out
@@ -270,18 +269,17 @@ def test_sci_smoothness_is_eq_7_over_every_pair():
                     w = np.exp(-((colour[i, j] - colour[k, m]) ** 2).sum() / (2 * 0.3**2))
                     pairs.append(w * abs(lit[i, j] - lit[k, m]).sum())
             expected += np.mean(pairs) if pairs else 0.0
-        close(sci_losses.smoothness(light, image, sigma=0.3, **fields), expected)
+        close(sci.smoothness(light, image, sigma=0.3, **fields), expected)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_sci_s_total_is_the_sum_over_its_stages(mixed):
     stages = [(frames(3, 6, 3), frames(3, 6, 3)) for _ in range(2)]
     expected = sum(
-        1.5 * jnp.mean((light - image) ** 2)
-        + sci_losses.smoothness(light, image, mixed_pixels=mixed)
+        1.5 * jnp.mean((light - image) ** 2) + sci.smoothness(light, image, mixed_pixels=mixed)
         for image, light in stages
     )
-    close(sci_losses.total(stages, mixed_pixels=mixed), expected)
+    close(sci.total(stages, mixed_pixels=mixed), expected)
 
 
 # ---------------------------------------------------------------- the six tests
@@ -368,9 +366,9 @@ def test_sci_golden(shared, level):
     stages = [
         tuple(last(golden["x" if k == "x" else f"{level}_{k}"]) for k in pair) for pair in names
     ]
-    close(jnp.mean(sci_losses.total(stages, mixed_pixels=True)), golden[f"{level}_loss3"])
+    close(jnp.mean(sci.total(stages, mixed_pixels=True)), golden[f"{level}_loss3"])
     # The intended colours give nearly the same, as sigma = 10 makes every weight nearly 1.
-    close(jnp.mean(sci_losses.total(stages)), golden[f"{level}_loss3"], 1e-2)
+    close(jnp.mean(sci.total(stages)), golden[f"{level}_loss3"], 1e-2)
 
 
 # ---------------------------------------------------------------- refusals
@@ -390,11 +388,11 @@ def test_sci_golden(shared, level):
         (lambda x: el.illumination_smoothness(x, form="papers"), "found 'papers'"),
         (lambda x: el.illumination_smoothness(x[:, :1]), "2 x 2 pixels, found 1 x 8"),
         (lambda x: el.illumination_smoothness(x[:, :, :1]), "2 x 2 pixels, found 8 x 1"),
-        (lambda x: sci_losses.smoothness(x[..., :1], x[..., :1]), "3 channels"),
-        (lambda x: sci_losses.smoothness(x[:, :2], x[:, :2]), "at least 3 x 3"),
-        (lambda x: sci_losses.smoothness(x[:, :, :2], x[:, :, :2]), "at least 3 x 3"),
-        (lambda x: sci_losses.smoothness(x, x[:1]), r"expected the original frames .* found"),
-        (lambda x: sci_losses.fidelity(x, x[:1]), r"expected the original frames .* found"),
+        (lambda x: sci.smoothness(x[..., :1], x[..., :1]), "3 channels"),
+        (lambda x: sci.smoothness(x[:, :2], x[:, :2]), "at least 3 x 3"),
+        (lambda x: sci.smoothness(x[:, :, :2], x[:, :, :2]), "at least 3 x 3"),
+        (lambda x: sci.smoothness(x, x[:1]), r"expected the original frames .* found"),
+        (lambda x: sci.fidelity(x, x[:1]), r"expected the original frames .* found"),
     ],
 )
 def test_refused(call, says):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from darkjax.enhance_losses import absolute, check_same
 from darkjax.errors import UserError
+from darkjax.losses.common import absolute, expect
 
 
 def total(
@@ -39,7 +39,7 @@ def fidelity(
     illumination: Float[Array, "*B H W C"], image: Float[Array, "*B H W C"]
 ) -> Float32[Array, "*B"]:
     """Mean squared difference of a stage's illumination from its input (SCI, Eq. 6)."""
-    check_same("sci_losses.fidelity", image.shape, illumination.shape)
+    expect("sci.fidelity", "the original frames", image.shape, illumination.shape)
     difference = illumination.astype(jnp.float32) - image.astype(jnp.float32)
     return jnp.mean(difference**2, axis=(-3, -2, -1))
 
@@ -65,12 +65,11 @@ def smoothness(
     References:
       SCI, Eq. 7; loss.py, SmoothLoss.
     """
-    check_same("sci_losses.smoothness", image.shape, illumination.shape)
+    expect("sci.smoothness", "the original frames", image.shape, illumination.shape)
     height, width, channels = image.shape[-3:]
     if channels != 3 or min(height, width) < 3:
         raise UserError(
-            "sci_losses.smoothness: expected 3 channels and at least 3 x 3 pixels, "
-            f"found {image.shape}"
+            f"sci.smoothness: expected 3 channels and at least 3 x 3 pixels, found {image.shape}"
         )
     light = illumination.astype(jnp.float32)
     colour = _ycbcr(image.astype(jnp.float32), mixed_pixels)

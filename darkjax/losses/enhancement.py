@@ -1,7 +1,6 @@
 """Losses of low-light enhancement without references: free functions, one value per example.
 
-`darkjax/losses.py` holds what any classifier is trained with; these know pictures. SCI's are in
-`sci_losses.py`. They are no part of `models` or `methods`, as networks (Zero-DCE), DTCM and the
+SCI's are in `sci`. They are no part of `models` or `methods`, as networks (Zero-DCE), DTCM and the
 evaluation (Eq. 4 as a metric) all use them. float32 inside, no reduction over examples: an example
 is a frame, unless `T` is in the shape. Pictures are RGB in [0, 1].
 
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from darkjax.errors import UserError
+from darkjax.losses.common import absolute, expect
 
 Form = Literal["paper", "code"]
 
@@ -72,7 +72,7 @@ def spatial_consistency_map(
 ) -> Float32[Array, "*B h w"]:
     """`spatial_consistency` before the mean: one value per region."""
     _check_form(form)
-    check_same("spatial_consistency", original.shape, enhanced.shape)
+    expect("spatial_consistency", "the original frames", original.shape, enhanced.shape)
     if neighbours not in (4, 8):
         raise UserError(f"spatial_consistency: expected 4 or 8 neighbours, found {neighbours}")
     new, old = (_regions(x, region) for x in (enhanced, original))
@@ -106,7 +106,7 @@ def temporal_consistency(
     References:
       DTCM, Eq. 3.
     """
-    check_same("temporal_consistency", original.shape, enhanced.shape)
+    expect("temporal_consistency", "the original frames", original.shape, enhanced.shape)
     if enhanced.shape[-4] < 2:
         return jnp.zeros(enhanced.shape[:-4], jnp.float32)
     moved, still = (rgb_difference(x) for x in (enhanced, original))
@@ -283,20 +283,6 @@ def _moved(x: Array, di: int, dj: int) -> Array:
     return padded[..., 1 + di : 1 + di + height, 1 + dj : 1 + dj + width]
 
 
-def absolute(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """|x| whose slope at 0 is 0: what agrees is not pushed apart."""
-    return jnp.where(x == 0, 0.0, jnp.abs(x))
-
-
 def _check_form(form: str) -> None:
     if form not in ("paper", "code"):
         raise UserError(f"enhancement loss: expected form 'paper' or 'code', found {form!r}")
-
-
-def check_same(loss: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Refuse what broadcasting would silently accept."""
-    if found != expected:
-        raise UserError(
-            f"{loss}: expected the original frames in the shape of the enhanced, {expected}, "
-            f"found {found}"
-        )
