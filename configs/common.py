@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import ml_collections
 
 from darkjax.errors import UserError
+from darkjax.nearest import did_you_mean
 
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
@@ -159,8 +159,7 @@ def words(
     known = [word for group in groups.values() for word in group]
     for word in typed:
         if word not in known:
-            close = difflib.get_close_matches(word, known, n=1)
-            hint = f": did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(word, known, lead=": ")
             raise UserError(f"config argument {word!r} is not one of {', '.join(known)}{hint}")
     for group, members in groups.items():
         chosen = [word for word in members if word in typed]

@@ -13,6 +13,8 @@ from collections.abc import Collection
 
 import google_crc32c
 
+from darkjax.files import write_text
+
 NAME = "checksums.json"
 _CHUNK = 1 << 20
 
@@ -25,10 +27,7 @@ def write(folder: str | os.PathLike[str]) -> None:
     """List every file below `folder`."""
     folder = pathlib.Path(folder)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    files = {n: _of(folder / n) for n in names if n != NAME}
-    part = folder / f"{NAME}.part"
-    part.write_text(_text(files))
-    os.replace(part, folder / NAME)
+    write_text(folder / NAME, _text({n: _of(folder / n) for n in names if n != NAME}))
 
 
 def check(folder: str | os.PathLike[str], only: Collection[str] | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import inspect
 import os
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from darkjax.errors import UserError
+from darkjax.nearest import did_you_mean
 
 LEARNED = ("zero_dce", "zero_dce_light", "sci", "kind", "stable_llve")
 
@@ -75,8 +75,7 @@ def enhancer(
 
     known = methods()
     if method is not None and method not in known:
-        near = difflib.get_close_matches(method, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        hint = did_you_mean(method, known, otherwise=f"known: {', '.join(known)}")
         raise UserError(f"--method={method!r} is not an enhancer; {hint}")
     if gamma is not None and not gamma > 0:
         raise UserError(f"--gamma={gamma}: expected a number above 0, 1 changes nothing")

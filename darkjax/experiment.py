@@ -32,10 +32,10 @@ from darkjax import (
 )
 from darkjax import config as configs
 from darkjax.data import split
-from darkjax.data.card import write_json
 from darkjax.data.records import Records
 from darkjax.errors import Stopped, UserError, storage
 from darkjax.eval import collect
+from darkjax.files import write_json
 from darkjax.weights import card, preprocess
 
 

@@ -13,9 +13,9 @@ import jax
 from darkjax import config as configs
 from darkjax import identity, sharding, trained
 from darkjax.data import images, split
-from darkjax.data.card import write_json
 from darkjax.data.records import Records
 from darkjax.eval import classify, enhance
+from darkjax.files import write_json
 
 
 def scorer(config: Any, records: Records, mesh: Any) -> Callable[[Any, Any], dict[str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import pathlib
 import pkgutil
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from darkjax.errors import UserError
+from darkjax.nearest import nearest
 
 DOCSTRING = re.compile(r'"""(.*?)("""|$)', re.MULTILINE)  # parsing all files takes seconds
 GUARD = re.compile(r'^if __name__ == "__main__":$', re.MULTILINE)
@@ -84,8 +84,8 @@ def overview(package: str, argv: Sequence[str] | None = None) -> int:
     asked = [w for w in words if w not in ("-h", "--help")]
     if asked:
         known = {name.removeprefix(f"{package}."): name for name in found}
-        near = difflib.get_close_matches(asked[0], known, 1) or list(known)[:1]
-        hint = f": did you mean python -m {known[near[0]]}?" if near else ""
+        near = nearest(asked[0], known) or next(iter(known), None)
+        hint = f": did you mean python -m {known[near]}?" if near else ""
         raise UserError(f"python -m {package} takes no arguments, found {asked[0]!r}{hint}")
     root = _folder(package)
     title = _first_line(root / "__init__.py").removeprefix(f"{package}: ")

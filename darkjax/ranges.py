@@ -50,6 +50,7 @@ from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
 from darkjax.methods import dtcm, enhancer, lift
+from darkjax.nearest import nearest
 from darkjax.ops import enhance, warp
 
 LONGEST = 60  # characters of a wrong value that are shown
@@ -361,9 +362,9 @@ def unknown(config: Any, path: str, known: Iterable[str] = (), whole: str = "") 
     """
     section, _, last = path.rpartition(".")
     beside = sorted({*known, *paths(config, section)} - {last})
-    near = difflib.get_close_matches(last, beside, 1, 0.7)
+    near = nearest(last, beside, 0.7)
     rest = whole.removeprefix(path)
-    found = [f"{section}.{near[0]}{rest}".lstrip(".")] if near else _like(whole or path, config)
+    found = [f"{section}.{near}{rest}".lstrip(".")] if near else _like(whole or path, config)
     if found:
         return f"the config has no field {path}: did you mean {' or '.join(found)}?"
     return f"the config has no field {path}: {section or 'it'} has {', '.join(beside)}"

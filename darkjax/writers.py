@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
+from darkjax import files
 from darkjax.errors import UserError
 
 ROWS = "metrics.jsonl"
@@ -63,9 +64,7 @@ class Writer:
                 "give another --workdir"
             ) from e
         path = folder / ROWS
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(_kept(path, resume_step)), encoding="utf-8")
-        os.replace(temporary, path)
+        files.write_text(path, "".join(_kept(path, resume_step)))
         self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         if tensorboard:
             self._board = self._open_board(folder / "tensorboard", resume_step)

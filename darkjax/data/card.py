@@ -76,16 +76,6 @@ def _refuse_link(directory: pathlib.Path, file: str) -> None:
         )
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Write JSON through a temporary name."""
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        part.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def digest(card: Mapping[str, Any]) -> str:
     """A sha256 that changes when the data does, for the checkpoint.
 

@@ -6,7 +6,6 @@ in `layouts.py` and one line in `DATASETS`.
 """
 
 import dataclasses
-import difflib
 import pathlib
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from darkjax.data.decode import Video
 from darkjax.data.layouts import AridEE6222, Folder, Images
 from darkjax.data.rendering.dataset import Synthetic
 from darkjax.errors import UserError
+from darkjax.nearest import did_you_mean
 
 __all__ = ["ARID11", "DATASETS", "INFAR12", "Clip", "Dataset", "deal_folds", "get_dataset"]
 
@@ -78,5 +78,4 @@ def get_dataset(name: str, **options: Any) -> Dataset:
 
 
 def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return did_you_mean(name, known, lead="; ", cutoff=0.4)

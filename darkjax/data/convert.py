@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from darkjax import program
+from darkjax import files, program
 from darkjax.data import card as card_file
 from darkjax.data import shards as shards_file
 from darkjax.data import stopping
@@ -161,7 +161,7 @@ def _finish(
         of_split.setdefault(job.split, []).append(entry)
     decode = ordered[0]["settings"]
     card = card_file.build(name, classes, decode, rows, bad, of_split)
-    card_file.write_json(jobs[0].out / card_file.NAME, card)
+    files.write_json(jobs[0].out / card_file.NAME, card)
     return card
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkjax import files
 from darkjax.errors import UserError
 
 
@@ -150,21 +151,19 @@ def write_video(
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise UserError(f"expected an even height and width for {codec}; found {frames.shape}")
     path = pathlib.Path(path)
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
-    try:
-        with av.open(os.fspath(part), "w") as container:
-            stream = container.add_stream(codec, fractions.Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            if lossless:
-                stream.options = {"qp": "0"}
-            for frame in frames:
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        files.whole(path, keep_suffix=True) as part,
+        av.open(os.fspath(part), "w") as container,
+    ):
+        stream = container.add_stream(codec, fractions.Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        if lossless:
+            stream.options = {"qp": "0"}
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
 
 
 def _import_av() -> Any:

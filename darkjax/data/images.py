@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkjax import files
 from darkjax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -156,14 +157,11 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(f"expected uint8 [H, W, 3], found {pixels.dtype} {pixels.shape}")
     path = pathlib.Path(path)
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
     try:
-        image_module.fromarray(np.ascontiguousarray(pixels)).save(part)
-        os.replace(part, path)
+        with files.whole(path, keep_suffix=True) as part:
+            image_module.fromarray(np.ascontiguousarray(pixels)).save(part)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _import_pillow() -> tuple[Any, Any]:

@@ -10,7 +10,6 @@ itself.
 import io
 import logging
 import mmap
-import os
 import pathlib
 import struct
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 import google_crc32c
 import numpy as np
 
-from darkjax import npy
+from darkjax import files, npy
 from darkjax.data import example, tfrecord
 from darkjax.errors import UserError
 
@@ -53,19 +52,14 @@ def row(data: bytes | memoryview, offset: int) -> tuple[int, ...]:
 
 
 def write(shard: pathlib.Path, rows: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """Write the index of a shard, through a temporary name; returns it (dtype `ROW`)."""
+    """Write the index of a shard; returns it (dtype `ROW`)."""
     index = np.array(list(rows), ROW)
     path = index_path(shard)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
     content = io.BytesIO()
     np.save(content, index)
     content.write(MARK)
     content.write(struct.pack("<I", google_crc32c.value(content.getvalue())))
-    try:
-        part.write_bytes(content.getvalue())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    files.write_bytes(path, content.getvalue())
     return index
 
 

@@ -5,13 +5,13 @@ import errno
 import glob
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from darkjax import files
 from darkjax.data import card as card_file
 from darkjax.data import example, index, tfrecord
 from darkjax.data.clip import Clip, printable
@@ -136,16 +136,12 @@ def write(job: Job, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
     Raises:
       UserError: the disc is full or not writable.
     """
-    part = job.shard.with_name(f"{job.shard.name}.part-{os.getpid()}")
     remove_parts(job)
     try:
-        try:
+        with files.whole(job.shard) as part:
             report, entries = _write_records(job, part, tick)
-            os.replace(part, job.shard)
-            index.write(job.shard, entries)
-            card_file.write_json(job.report, report)
-        finally:
-            part.unlink(missing_ok=True)
+        index.write(job.shard, entries)
+        files.write_json(job.report, report)
     except OSError as error:
         full = "free some space and " if error.errno == errno.ENOSPC else ""
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fractions
 import math
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax import files
 from darkjax.errors import UserError
 
 
@@ -55,15 +57,21 @@ class Reader:
         self.container.close()
 
 
+@contextlib.contextmanager
+def writer(path: pathlib.Path) -> Iterator[Writer]:
+    """For writing an mp4; it is there only if all went well."""
+    with files.whole(path, keep_suffix=True) as part, Writer(part) as opened:
+        yield opened
+
+
 class Writer:
-    """An mp4, written through a temporary name; it is there only if all went well."""
+    """An mp4 under way; see `writer`."""
 
     def __init__(self, path: pathlib.Path):
-        self.path, self.padded = path, False
+        self.padded = False
         self.stream: Any = None
-        self.part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
         self.av = _av()
-        self.container = self.av.open(os.fspath(self.part), "w")
+        self.container = self.av.open(os.fspath(path), "w")
 
     def write(self, frames: np.ndarray, fps: fractions.Fraction) -> None:
         """Frames uint8 [T, H, W, 3]; a row or column is repeated where their count is odd."""
@@ -88,14 +96,9 @@ class Writer:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            if kind is None and self.stream is not None:
-                self.container.mux(self.stream.encode())
-            self.container.close()
-            if kind is None:
-                os.replace(self.part, self.path)
-        finally:
-            self.part.unlink(missing_ok=True)
+        if kind is None and self.stream is not None:
+            self.container.mux(self.stream.encode())
+        self.container.close()
 
 
 def _av() -> Any:

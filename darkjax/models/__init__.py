@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 
 from darkjax.errors import UserError
+from darkjax.nearest import did_you_mean
 
 VIT_B16 = {"depth": 12, "width": 768, "heads": 12, "patch": 16}
 # name -> (module, class, fields that the name stands for and that no config contradicts); imported
@@ -178,5 +178,4 @@ def _plain(value: Any) -> Any:
 
 
 def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f": did you mean {close[0]!r}?" if close else f": known are {', '.join(sorted(known))}"
+    return ": " + did_you_mean(name, known, otherwise=f"known are {', '.join(sorted(known))}")

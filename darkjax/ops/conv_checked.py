@@ -14,10 +14,11 @@ import logging
 import os
 import pathlib
 import platform
-import tempfile
 
 import jax
 import jaxlib
+
+from darkjax import files
 
 log = logging.getLogger(__name__)
 # What the check runs through, and the check itself.
@@ -38,18 +39,11 @@ def remember() -> None:
     file = _file()
     if file is None:
         return
-    part = ""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: several processes may be here at once, and the last one wins.
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".", delete=False) as f:
-            part = f.name
-            f.write(_content())
-        os.replace(part, file)
+        files.write_text(file, _content())  # of several processes here at once the last one wins
     except OSError as e:
         log.debug("the oneDNN self-check is not remembered: %s", e)
-        if part:
-            pathlib.Path(part).unlink(missing_ok=True)
 
 
 def _file() -> pathlib.Path | None:

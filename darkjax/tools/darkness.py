@@ -36,7 +36,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from darkjax import program
+from darkjax import files, program
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
@@ -239,15 +239,10 @@ def _one_sided(clips: Sequence[Clip], is_test: Sequence[bool], classes: Sequence
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    """Write a text file through a temporary name."""
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
-        part.write_text(text)
-        os.replace(part, path)
+        files.write_text(path, text)
     except OSError as error:
         raise UserError(f"could not write {path}: {error.strerror or error}: see --out") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _rows(clips: Sequence[Clip], seen: Sequence[Seen], classes: Sequence[str]) -> list[list[Any]]:

@@ -39,6 +39,7 @@ from darkjax.data import images, stream
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
 from darkjax.eval import enhance as enhancement
+from darkjax.files import whole
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 SHEET, DIFFERENCES = "before_after.png", "differences.png"
@@ -179,7 +180,7 @@ def _video(
     """One video, a few frames at a time: words, cells of the sheet, rows of the differences."""
     sums, kept, cells = enhancement.Sums(), [], enhancement.Spread()
     steps, last = enhancement.Spread(), None
-    with stream.Reader(job.source) as reader, stream.Writer(job.target) as writer:
+    with stream.Reader(job.source) as reader, stream.writer(job.target) as writer:
         for clip in _clips(reader.frames(), k):
             before = clip.astype(np.float32) / np.float32(255)
             after = enhance(before)
@@ -234,13 +235,8 @@ def _brightness(before: float, after: float) -> str:
 
 
 def _save(path: pathlib.Path, pixels: np.ndarray) -> None:
-    """A .npy through a temporary name."""
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}.npy")
-    try:
+    with whole(path, keep_suffix=True) as part:
         np.save(part, pixels)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import identity, program
-from darkjax.data.card import write_json
+from darkjax import files, identity, program
 from darkjax.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ class Matrix:
                     cells[row][column].append(scores[column])
         found = {"rows": rows, "cells": cells, "judged": judged, "about": self._about()}
         _write(self.workdir / "matrix.json", found)
-        (self.workdir / "matrix.md").write_text(table(found) + "\n")
+        files.write_text(self.workdir / "matrix.md", table(found) + "\n")
         return found
 
     def _about(self) -> str:
@@ -378,7 +377,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 def _write(path: pathlib.Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
+    files.write_json(path, content)
 
 
 if __name__ == "__main__":

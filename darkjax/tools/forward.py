@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from darkjax import npy, program
+from darkjax import files, npy, program
 from darkjax.errors import UserError
 
 
@@ -133,15 +133,10 @@ def _read(path: str) -> np.ndarray:
 
 
 def _write(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
-        with part.open("wb") as file:
-            np.savez(file, **found)  # type: ignore[arg-type]
-        os.replace(part, path)
+        files.write_npz(path, found)
     except OSError as e:
         raise UserError(f"--output={path} cannot be written: {e.strerror or e}") from e
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

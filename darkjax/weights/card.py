@@ -22,6 +22,7 @@ import os
 import pathlib
 from typing import Any
 
+from darkjax import files
 from darkjax.errors import UserError
 from darkjax.version import __version__
 from darkjax.weights import zoo
@@ -51,14 +52,8 @@ class Card:
 
 
 def write(directory: str | os.PathLike[str], card: Card) -> None:
-    """Write the card through a temporary name."""
-    path = pathlib.Path(directory, NAME)
-    part = path.with_name(f"{NAME}.part-{os.getpid()}")
-    try:
-        part.write_text(json.dumps(dataclasses.asdict(card), indent=1) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write the card."""
+    files.write_json(pathlib.Path(directory, NAME), dataclasses.asdict(card))
 
 
 def is_weights(directory: str | os.PathLike[str]) -> bool:

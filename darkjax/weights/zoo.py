@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import os
 import pathlib
 
 from darkjax.errors import UserError
+from darkjax.nearest import alike
 from darkjax.weights.arch import Arch
 
 # name -> the file of its family, imported when asked for
@@ -62,7 +62,7 @@ def get(name: str) -> Arch:
     """
     known = NAMES | dict.fromkeys(ENHANCERS, "enhancers")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = alike(name, known, 3, 0.4)
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
         raise UserError(f"{name!r} is not an architecture; {hint}")
     return importlib.import_module(f"darkjax.weights.families.{known[name]}").ARCHS[name]

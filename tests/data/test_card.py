@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny import Noise
 
+from darkjax import files
 from darkjax.data import card as card_file
 from darkjax.data import convert as cli
 from darkjax.data import index
@@ -35,7 +36,7 @@ def whole(folder):
 @pytest.fixture
 def write(folder, whole):
     yield lambda card: (folder / "card.json").write_text(json.dumps(card))
-    card_file.write_json(folder / "card.json", whole)
+    files.write_json(folder / "card.json", whole)
 
 
 def refused(folder, match):

@@ -10,7 +10,6 @@ second, better two.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -20,6 +19,7 @@ from darkjax.data.class_names import ARID11, INFAR12
 from darkjax.data.rendering import background, camera, motions, raster, scene, two_person
 from darkjax.data.rendering.figure import shadow_radius
 from darkjax.errors import UserError
+from darkjax.nearest import did_you_mean, nearest
 
 Vec = np.ndarray
 
@@ -85,20 +85,18 @@ def _act_of(action: str) -> Callable[[Vec, np.random.Generator], motions.Act]:
     names = (*ARID11, *INFAR12)
     if action not in names:
         lower = {n.lower(): n for n in reversed(names)}
-        near = difflib.get_close_matches(str(action).lower(), lower, 1, 0)
+        near = lower[nearest(str(action).lower(), lower, 0) or names[0].lower()]
         raise UserError(
-            f"expected an action to render, found {action!r}: did you mean "
-            f"{lower[near[0]]!r}? Known: {', '.join(names)}"
+            f"expected an action to render, found {action!r}: did you mean {near!r}? "
+            f"Known: {', '.join(names)}"
         )
     return _ACTS.get(action) or _ACTS[action.lower()]
 
 
 def _check(domain: str, **least: tuple[float, float]) -> None:
     if domain not in DOMAINS:
-        near = difflib.get_close_matches(str(domain), DOMAINS, 1, 0)[0]
-        raise UserError(
-            f"expected domain {', '.join(DOMAINS)}, found {domain!r}: did you mean {near!r}?"
-        )
+        hint = did_you_mean(domain, DOMAINS, cutoff=0)
+        raise UserError(f"expected domain {', '.join(DOMAINS)}, found {domain!r}: {hint}")
     for name, (value, low) in least.items():
         if not value >= low:
             raise UserError(f"expected {name} of at least {low:g} to render, found {value}")
