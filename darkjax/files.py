@@ -28,7 +28,7 @@ def whole(path: Path, *, keep_suffix: bool = False) -> Iterator[pathlib.Path]:
         the name of `path` and `.part-…`.
     """
     path = pathlib.Path(path)
-    own = f"part-{os.getpid()}-{uuid.uuid4().hex[:8]}"  # process ids repeat between machines
+    own = f"part-{uuid.uuid4().hex[:8]}-{os.getpid()}"  # process ids repeat between machines
     name = f".{path.stem}.{own}{path.suffix}" if keep_suffix else f"{path.name}.{own}"
     part = path.with_name(name)
     try:
