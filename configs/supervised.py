@@ -64,8 +64,8 @@ BERT = {"name": "r2plus1d_bert", "backbone": {**R2PLUS1D, "bn_momentum": 0.1}, "
 TOKENS = {"depth": 3, "width": 48, "heads": 4, "patch": 14}
 SWIN = {"name": "swin3d", "variant": (24, (1, 1, 2, 1)), "head_dim": 8}
 SMALL = {
-    "c3d": {"name": "c3d", "width": 16, "hidden": 128},
-    "c3d_bn": {"name": "c3d_bn", "width": 16, "hidden": 128},
+    "c3d": {"name": "c3d", "width": 8, "hidden": 128},
+    "c3d_bn": {"name": "c3d_bn", "width": 8, "hidden": 128},
     "r3d18": {"name": "resnet3d", "variant": "10", "width": 16},
     "r3d34": {"name": "resnet3d", "variant": "18", "width": 16},
     "r3d50": {"name": "r3d50", "width": 8},
