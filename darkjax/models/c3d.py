@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 # Convolutions between poolings, and their widths as multiples of the first.
 GROUPS = (("conv1",), ("conv2",), ("conv3a", "conv3b"), ("conv4a", "conv4b"), ("conv5a", "conv5b"))
@@ -50,7 +51,7 @@ class Unit(nn.Module):
         return nn.relu(x)
 
 
-class C3D(nn.Module):
+class C3D(Backbone):
     """C3D; `variant` is "plain" or "bn" (see the module).
 
     `width` is the number of channels of the first convolution, `hidden` that of fc6 and fc7.
@@ -61,16 +62,10 @@ class C3D(nn.Module):
     ReLU. With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     variant: str = "plain"
     width: int = 64
     hidden: int = 4096
     dropout: float = 0.5
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -78,18 +73,13 @@ class C3D(nn.Module):
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
         pools = layers.chosen("variant", self.variant, POOLS)
 
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype, name=name
-            )
-
-        batch_norm = norm if self.variant == "bn" else None
+        norm = self.norm() if self.variant == "bn" else None
         out: dict[str, Array] = {}
         x = video.astype(self.dtype)
-        unit = nn.remat(Unit, static_argnums=(2,)) if self.remat else Unit
+        unit = self.repeated(Unit)
         for stage, (names, wide) in enumerate(zip(GROUPS, WIDTHS, strict=True)):
             for i, name in enumerate(names):
-                x = unit(self.width * wide, batch_norm, self.dtype, name=name)(x, train)
+                x = unit(self.width * wide, norm, self.dtype, name=name)(x, train)
                 if stage:
                     out[f"stage{stage}/{i}"] = x
             window, stride = pools[stage]
@@ -98,12 +88,11 @@ class C3D(nn.Module):
             if not stage:
                 out["stem"] = x
         out["features"] = x
-        active = train and self.has_rng("dropout")
         x = jnp.transpose(x, (0, 4, 1, 2, 3)).reshape(x.shape[0], -1)  # B C*T*H*W
         for name in ("fc6", "fc7"):
             x = nn.Dense(self.hidden, dtype=self.dtype, name=name)(x)
             y = nn.relu(x)
-            x = nn.Dropout(self.dropout, deterministic=not active)(y)
+            x = self.dropped(y, self.dropout, train)
             out[name if name == "fc6" else "pre_logits"] = y.astype(jnp.float32)
         if self.num_classes is None:
             return out["pre_logits"], out

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 # Widths of the Inception blocks by stage: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pooling, 1x1x1.
 STAGES = {
@@ -49,6 +50,18 @@ def same(
         total = max(k - (n % s or s), 0)
         pads.append((total // 2, total - total // 2))
     return tuple(pads)
+
+
+def scaled(widths: tuple[int, ...], width: float) -> tuple[int, ...]:
+    """Channel counts times `width`, at least one each."""
+    return tuple(max(1, round(n * width)) for n in widths)
+
+
+def window_mean(x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w C"]:
+    """Float32 averages over `WINDOW` with stride 1; the whole axis where that is shorter."""
+    window = tuple(min(n, k) for n, k in zip(x.shape[1:4], WINDOW, strict=True))
+    total = nn.pooling.pool(x.astype(jnp.float32), 0.0, jax.lax.add, window, (1, 1, 1), "VALID")
+    return total / math.prod(window)
 
 
 class Unit(nn.Module):
@@ -93,7 +106,29 @@ class Inception(nn.Module):
         return jnp.concatenate(branches, axis=-1)
 
 
-class I3D(nn.Module):
+class InceptionNet(Backbone):
+    """Fields and head of I3D and S3D; `width` multiplies all channel counts (1.0: the paper's)."""
+
+    width: float = 1.0
+    dropout: float = 0.5
+    bn_eps: float = 1e-3
+    bn_momentum: float = 0.01
+
+    def averaged(
+        self, x: Float[Array, "B t h w C"], out: dict[str, Array], train: bool
+    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+        """`features`, `pooled` (windows), `pre_logits`, `logit_map` and logits, its mean."""
+        out["features"] = x
+        x = out["pooled"] = window_mean(x)
+        out["pre_logits"] = x.mean((1, 2, 3))
+        if self.num_classes is None:
+            return out["pre_logits"], out
+        x = self.dropped(x, self.dropout, train)
+        x = out["logit_map"] = nn.Dense(self.num_classes, name="head")(x)
+        return x.mean((1, 2, 3)), out
+
+
+class I3D(InceptionNet):
     """Inception-v1 I3D; `width` multiplies all channel counts (1.0: the paper's).
 
     `dropout` acts on the pooled map before the classifier where an rng "dropout" is given.
@@ -105,23 +140,11 @@ class I3D(nn.Module):
     With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
-    width: float = 1.0
-    dropout: float = 0.5
-    bn_eps: float = 1e-3
-    bn_momentum: float = 0.01
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
-
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype, name=name
-            )
+        norm = self.norm()
 
         def unit(x: Array, features: int, k: int, stride: int, name: str) -> Array:
             channels = scaled((features,), self.width)[0]
@@ -134,7 +157,7 @@ class I3D(nn.Module):
         x = _max_pool(x, (1, 3, 3), (1, 2, 2))
         x = out["stage1/0"] = unit(x, 64, 1, 1, "stage1_0")
         x = out["stage1/1"] = unit(x, 192, 3, 1, "stage1_1")
-        block = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        block = self.repeated(Inception)
         pools = {2: ((1, 3, 3), (1, 2, 2)), 3: ((3, 3, 3), (2, 2, 2)), 4: ((2, 2, 2), (2, 2, 2))}
         for stage, blocks in STAGES.items():
             x = _max_pool(x, *pools[stage])
@@ -142,27 +165,7 @@ class I3D(nn.Module):
                 name = f"stage{stage}_{i}"
                 x = block(scaled(widths, self.width), norm, self.dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        out["features"] = x
-        x = out["pooled"] = window_mean(x)
-        out["pre_logits"] = x.mean((1, 2, 3))
-        if self.num_classes is None:
-            return out["pre_logits"], out
-        active = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not active)(x)
-        x = out["logit_map"] = nn.Dense(self.num_classes, name="head")(x)
-        return x.mean((1, 2, 3)), out
-
-
-def scaled(widths: tuple[int, ...], width: float) -> tuple[int, ...]:
-    """Channel counts times `width`, at least one each."""
-    return tuple(max(1, round(n * width)) for n in widths)
-
-
-def window_mean(x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w C"]:
-    """Float32 averages over `WINDOW` with stride 1; the whole axis where that is shorter."""
-    window = tuple(min(n, k) for n, k in zip(x.shape[1:4], WINDOW, strict=True))
-    total = nn.pooling.pool(x.astype(jnp.float32), 0.0, jax.lax.add, window, (1, 1, 1), "VALID")
-    return total / math.prod(window)
+        return self.averaged(x, out, train)
 
 
 def _max_pool(x: Array, window: tuple[int, int, int], strides: tuple[int, int, int]) -> Array:

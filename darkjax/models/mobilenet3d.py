@@ -15,11 +15,10 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.small3d import Small3D
+from darkjax.models.backbone import Backbone
 
 # (channels at width 1.0, blocks, stride of the first)
 V1_STAGES = ((64, 1, 2), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 1))
@@ -75,12 +74,15 @@ class InvertedResidual(nn.Module):
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
 
 
-class MobileNetV1(Small3D):
+class MobileNetV1(Backbone):
     """3-D MobileNet V1; `width` multiplies every number of channels.
 
     `out`: `stem`, `stage{1-5}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
     With `num_classes=None` the first result is `pre_logits`.
     """
+
+    width: float = 1.0
+    dropout: float = 0.2
 
     @nn.compact
     def __call__(
@@ -98,15 +100,18 @@ class MobileNetV1(Small3D):
                 features, s = int(channels * self.width), 1 if i else stride
                 x = block(features, s, norm, self.dtype, name=f"stage{stage}_{i}")(x, train)
                 out[f"stage{stage}/{i}"] = x
-        return self.classified(x, out, train)
+        return self.classified(x, out, train, dropout=self.dropout)
 
 
-class MobileNetV2(Small3D):
+class MobileNetV2(Backbone):
     """3-D MobileNet V2; `width` multiplies the channels, the last layer's only where above 1.
 
     `out`: `stem`, `stage{1-7}/{i}`, `features` (the map of the last 1x1x1 layer), `pre_logits`
     (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
     """
+
+    width: float = 1.0
+    dropout: float = 0.2
 
     @nn.compact
     def __call__(
@@ -124,11 +129,6 @@ class MobileNetV2(Small3D):
                 name = f"stage{stage}_{i}"
                 x = block(features, expansion, s, norm, self.dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        x = out["features"] = conv(int(LAST * max(self.width, 1.0)), 1, name="last")(x, train)
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
+        x = conv(int(LAST * max(self.width, 1.0)), 1, name="last")(x, train)
         init = nn.initializers.normal(0.01)  # the original's
-        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x), out
+        return self.classified(x, out, train, dropout=self.dropout, init=init)

@@ -29,10 +29,10 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 STAGE_SIZES = {
     "17": (1, 1, 2, 1),
@@ -79,7 +79,7 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class P3D(nn.Module):
+class P3D(Backbone):
     """P3D ResNet; `variant` is "17" (tiny), "63", "131" or "199"; `form` "port" or "caffe".
 
     `dropout` acts before the classifier where an rng "dropout" is given.
@@ -88,16 +88,10 @@ class P3D(nn.Module):
     mean). With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     variant: str = "199"
     form: str = "port"
     width: int = 64
     dropout: float = 0.5
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -106,16 +100,12 @@ class P3D(nn.Module):
         layers.chosen("form", self.form, dict.fromkeys(("port", "caffe")))
         sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
 
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype, name=name
-            )
-
+        norm = self.norm()
         out = {}
         x = video.astype(self.dtype)
         x = layers.Conv3D(self.width, (1, 7, 7), (1, 2, 2), dtype=self.dtype, name="stem")(x)
-        x = out["stem"] = self._stem_pool(nn.relu(norm("stem_bn")(x, train=train)))
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        x = out["stem"] = self._stem_pool(nn.relu(norm(name="stem_bn")(x, train=train)))
+        block = self.repeated(Block)
         number = 0  # of the block; A, B and C go on from stage to stage
         for stage, blocks in enumerate(sizes, start=1):
             for i in range(blocks):
@@ -132,13 +122,7 @@ class P3D(nn.Module):
                 number += 1
             if stage < 4:
                 x = layers.max_pool3d(x, (min(2, x.shape[1]), 1, 1), (2, 1, 1))
-        out["features"] = x
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        active = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not active)(x)
-        return nn.Dense(self.num_classes, name="head")(x), out
+        return self.classified(x, out, train, dropout=self.dropout)
 
     def _stem_pool(self, x: Array) -> Array:
         """2x3x3, stride 2."""

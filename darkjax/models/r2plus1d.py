@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 STAGE_SIZES = {"10": (1, 1, 1, 1), "18": (2, 2, 2, 2), "34": (3, 4, 6, 3)}
 
@@ -72,14 +72,13 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class R2Plus1D(nn.Module):
+class R2Plus1D(Backbone):
     """R(2+1)D; `variant` is the depth, "10" (tiny), "18", "34", or the blocks of each stage.
 
     `out`: `stem`, `stage{1-4}/{i}`, `features` (the last map), `pre_logits` (`[B, E]`, its mean).
     With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     variant: str | tuple[int, ...] = "34"
     width: int = 64
     stem_mid: int = 45
@@ -88,32 +87,23 @@ class R2Plus1D(nn.Module):
     caffe2_mid: bool = True
     bn_eps: float = 1e-3
     bn_momentum: float = 0.9
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        dtype = self.dtype
-
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=dtype, name=name
-            )
-
+        dtype, norm = self.dtype, self.norm()
         out = {}
         x = video.astype(dtype)
         kernel = (1, self.stem_kernel, self.stem_kernel)
         x = layers.Conv3D(self.stem_mid, kernel, (1, 2, 2), dtype=dtype, name="stem_spatial")(x)
-        x = nn.relu(norm("stem_bn1")(x, train=train))
+        x = nn.relu(norm(name="stem_bn1")(x, train=train))
         x = layers.Conv3D(self.width, (3, 1, 1), dtype=dtype, name="stem_temporal")(x)
-        x = out["stem"] = nn.relu(norm("stem_bn2")(x, train=train))
+        x = out["stem"] = nn.relu(norm(name="stem_bn2")(x, train=train))
         sizes = self.variant
         if isinstance(sizes, str):
             sizes = layers.chosen("variant", sizes, STAGE_SIZES)
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = self.repeated(Block)
         for stage, blocks in enumerate(sizes, start=1):
             planes = self.width * 2 ** (stage - 1)
             for i in range(blocks):
@@ -123,8 +113,4 @@ class R2Plus1D(nn.Module):
                 name = f"stage{stage}_{i}"
                 x = block(planes, (mid, second), stride, norm, dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        out["features"] = x
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        return nn.Dense(self.num_classes, name="head")(x), out
+        return self.classified(x, out, train)

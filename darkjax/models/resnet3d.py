@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 STAGE_SIZES = {
     "10": (1, 1, 1, 1),
@@ -69,7 +70,7 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class ResNet3D(nn.Module):
+class ResNet3D(Backbone):
     """3-D ResNet; `variant` is the depth, "10" (tiny) to "101", or "resnext50", "resnext101".
 
     `stem`: "hara" (7x7x7, max pooling) or "tv" (3x7x7, none).
@@ -78,16 +79,10 @@ class ResNet3D(nn.Module):
     With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     variant: str = "34"
     width: int = 64
     shortcut: str = "B"
     stem: str = "hara"
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -97,20 +92,16 @@ class ResNet3D(nn.Module):
         layers.chosen("shortcut", self.shortcut, dict.fromkeys(("A", "B")))
         layers.chosen("stem", self.stem, dict.fromkeys(("hara", "tv")))
 
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype, name=name
-            )
-
+        norm = self.norm()
         out = {}
         x = video.astype(self.dtype)
         kernel = (7 if self.stem == "hara" else 3, 7, 7)
         x = layers.Conv3D(self.width, kernel, (1, 2, 2), dtype=self.dtype, name="stem")(x)
-        x = nn.relu(norm("stem_bn")(x, train=train))
+        x = nn.relu(norm(name="stem_bn")(x, train=train))
         if self.stem == "hara":
             x = layers.max_pool3d(x, 3, 2, 1)
         out["stem"] = x
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = self.repeated(Block)
         expansion = EXPANSION.get(self.variant, 1)
         resnext = self.variant.startswith("resnext")
         for stage, blocks in enumerate(sizes, start=1):
@@ -126,8 +117,4 @@ class ResNet3D(nn.Module):
                     name=f"stage{stage}_{i}",
                 )(x, train)
                 out[f"stage{stage}/{i}"] = x
-        out["features"] = x
-        x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
-        if self.num_classes is None:
-            return x, out
-        return nn.Dense(self.num_classes, name="head")(x), out
+        return self.classified(x, out, train)

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 from darkjax.ops import shift
 
 STAGE_SIZES = {
@@ -104,7 +105,7 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class ResNetFrames(nn.Module):
+class ResNetFrames(Backbone):
     """A bottleneck ResNet per frame; `variant` is the depth, "14" (tiny) to "152".
 
     `temporal`: "none", "shift" or "interlace"; `shift_div`: 8 for TSM, 4 for TIN. From ResNet-101
@@ -117,17 +118,11 @@ class ResNetFrames(nn.Module):
     With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     variant: str = "50"
     width: int = 64
     temporal: str = "none"
     shift_div: int = 8
     dropout: float = 0.5
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -136,17 +131,13 @@ class ResNetFrames(nn.Module):
         sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
         layers.chosen("temporal", self.temporal, dict.fromkeys(TEMPORAL))
 
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype, name=name
-            )
-
+        norm = self.norm()
         out = {}
         x = video.astype(self.dtype)
         x = layers.Conv3D(self.width, (1, 7, 7), (1, 2, 2), dtype=self.dtype, name="stem")(x)
-        x = nn.relu(norm("stem_bn")(x, train=train))
+        x = nn.relu(norm(name="stem_bn")(x, train=train))
         x = out["stem"] = layers.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = self.repeated(Block)
         every = 2 if self.temporal == "shift" and sizes[2] >= 23 else 1
         for stage, blocks in enumerate(sizes, start=1):
             for i in range(blocks):
@@ -165,8 +156,7 @@ class ResNetFrames(nn.Module):
         x = out["pre_logits"] = frames.mean(1)
         if self.num_classes is None:
             return x, out
-        active = train and self.has_rng("dropout")
-        frames = nn.Dropout(self.dropout, deterministic=not active)(frames)
+        frames = self.dropped(frames, self.dropout, train)
         init = nn.initializers.normal(0.001)
         logits = nn.Dense(self.num_classes, kernel_init=init, name="head")(frames)
         out["frame_logits"] = logits

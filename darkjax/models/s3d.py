@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.i3d import STAGES, scaled, window_mean
+from darkjax.models.i3d import STAGES, InceptionNet, scaled
 
 
 class Unit(nn.Module):
@@ -86,7 +86,7 @@ class Inception(nn.Module):
         return jnp.concatenate(branches, axis=-1)
 
 
-class S3D(nn.Module):
+class S3D(InceptionNet):
     """S3D; `width` multiplies all channel counts (1.0: the paper's).
 
     `dropout` acts on the pooled map before the classifier where an rng "dropout" is given.
@@ -97,26 +97,14 @@ class S3D(nn.Module):
     `logit_map`. With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
-    width: float = 1.0
     dropout: float = 0.2
-    bn_eps: float = 1e-3
     bn_momentum: float = 1e-3
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        dtype = self.dtype
-
-        def norm(name: str) -> layers.BatchNorm:
-            return layers.BatchNorm(
-                self.bn_momentum, self.bn_eps, self.bn_group, dtype=dtype, name=name
-            )
-
+        dtype, norm = self.dtype, self.norm()
         first, second, third = scaled((64, 64, 192), self.width)
         out = {}
         x = Separable(first, 7, 2, norm, dtype, name="stem")(video.astype(dtype), train=train)
@@ -126,7 +114,7 @@ class S3D(nn.Module):
         out["stage1/0"] = x
         x = Separable(third, 3, 1, norm, dtype, name="stage1_1")(x, train=train)
         out["stage1/1"] = x
-        block = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        block = self.repeated(Inception)
         for stage, blocks in STAGES.items():
             if stage == 2:
                 x = layers.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
@@ -139,12 +127,4 @@ class S3D(nn.Module):
                 name = f"stage{stage}_{i}"
                 x = block(scaled(widths, self.width), norm, dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        out["features"] = x
-        x = out["pooled"] = window_mean(x)
-        out["pre_logits"] = x.mean((1, 2, 3))
-        if self.num_classes is None:
-            return out["pre_logits"], out
-        active = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not active)(x)
-        x = out["logit_map"] = nn.Dense(self.num_classes, name="head")(x)
-        return x.mean((1, 2, 3)), out
+        return self.averaged(x, out, train)

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
-from darkjax.models.small3d import Small3D
+from darkjax.models.backbone import Backbone
 
 STAGE_SIZES = (4, 8, 4)
 STEM = 24
@@ -113,13 +113,15 @@ class UnitV2(nn.Module):
         return channel_shuffle(jnp.concatenate([x, y], axis=-1), 2)
 
 
-class ShuffleNetV1(Small3D):
+class ShuffleNetV1(Backbone):
     """3-D ShuffleNet V1 of 1, 2, 3, 4 or 8 `groups`; `width` multiplies the channels.
 
     `out`: `stem` (after pooling), `stage{1-3}/{i}`, `features` (the last map), `pre_logits`
     (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
     """
 
+    width: float = 1.0
+    dropout: float = 0.2
     groups: int = 3
 
     @nn.compact
@@ -141,15 +143,18 @@ class ShuffleNetV1(Small3D):
                 name = f"stage{stage}_{i}"
                 x = unit(features, stride, self.groups, norm, self.dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        return self.classified(x, out, train)
+        return self.classified(x, out, train, dropout=self.dropout)
 
 
-class ShuffleNetV2(Small3D):
+class ShuffleNetV2(Backbone):
     """3-D ShuffleNet V2 of `width` 0.25, 0.5, 1.0, 1.5 or 2.0.
 
     `out`: `stem` (after pooling), `stage{1-3}/{i}`, `features` (the map of the last 1x1x1 layer),
     `pre_logits` (`[B, E]`, its mean). With `num_classes=None` the first result is `pre_logits`.
     """
+
+    width: float = 1.0
+    dropout: float = 0.2
 
     @nn.compact
     def __call__(
@@ -167,4 +172,6 @@ class ShuffleNetV2(Small3D):
                 name = f"stage{stage}_{i}"
                 x = unit(features, 1 if i else 2, norm, self.dtype, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
-        return self.classified(conv(last, 1, name="last")(x, train), out, train)
+        return self.classified(
+            conv(last, 1, name="last")(x, train), out, train, dropout=self.dropout
+        )

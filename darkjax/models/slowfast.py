@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 STAGE_SIZES = {"10": (1, 1, 1, 1), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3)}
 # How many blocks of a stage have a temporal kernel, at most: the 101 keeps the 50's number.
@@ -78,7 +79,7 @@ class Bottleneck(nn.Module):
         return nn.relu(x + y)
 
 
-class SlowFast(nn.Module):
+class SlowFast(Backbone):
     """SlowFast; `variant` is the depth, "50", "101" or "10" (tiny). The video is the fast clip.
 
     Its frames must be a multiple of `alpha`. `frames`, if given, is the only length it takes.
@@ -89,7 +90,6 @@ class SlowFast(nn.Module):
     both pathways' means, slow first). With `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     variant: str = "50"
     width: int = 64
     alpha: int = 8
@@ -99,11 +99,6 @@ class SlowFast(nn.Module):
     frames: int | None = None
     zero_init: bool = True
     dropout: float = 0.5
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -116,13 +111,10 @@ class SlowFast(nn.Module):
                 f"SlowFast's clips must have {wanted} frames, found {length}: set data.frames"
             )
         sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
-        dtype = self.dtype
-        norm = functools.partial(
-            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=dtype
-        )
+        dtype, norm = self.dtype, self.norm()
         init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
         last_norm = functools.partial(norm, scale_init=init)
-        block = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
+        block = self.repeated(Bottleneck)
         out: dict[str, Array] = {}
 
         def stem(x: Array, path: str, width: int, time: int) -> Array:
@@ -164,7 +156,6 @@ class SlowFast(nn.Module):
         x = out["pre_logits"] = jnp.concatenate(means, axis=-1)
         if self.num_classes is None:
             return x, out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
+        x = self.dropped(x, self.dropout, train)
         init = nn.initializers.normal(0.01)  # PySlowFast's FC_INIT_STD
         return nn.Dense(self.num_classes, kernel_init=init, name="head")(x), out

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
+from darkjax.models.backbone import Backbone
 
 STEM = 64
 STAGES = ((16, 64), (32, 128), (48, 192), (64, 256))  # (squeeze, each expand), two modules each
@@ -43,7 +44,7 @@ class Fire(nn.Module):
         return nn.relu(x + y if self.bypass else y)
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Backbone):
     """3-D SqueezeNet 1.1.
 
     `out`: `stem`, `stage{1-4}/{i}`, `features` (the last map, which the head reads),
@@ -51,27 +52,19 @@ class SqueezeNet(nn.Module):
     `num_classes=None` the first result is `pre_logits`.
     """
 
-    num_classes: int | None
     dropout: float = 0.5
-    bn_eps: float = 1e-5
-    bn_momentum: float = 0.1
-    bn_group: int = 0
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T H W C"], *, train: bool
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        norm = functools.partial(
-            layers.BatchNorm, self.bn_momentum, self.bn_eps, self.bn_group, dtype=self.dtype
-        )
+        norm = self.norm()
         out: dict[str, Array] = {}
         stem = layers.ConvNorm(
             STEM, 3, norm, self.dtype, strides=(1, 2, 2), use_bias=True, name="stem"
         )
         x = out["stem"] = stem(video.astype(self.dtype), train)
-        fire = nn.remat(Fire, static_argnums=(2,)) if self.remat else Fire
+        fire = self.repeated(Fire)
         for stage, (squeeze, expand) in enumerate(STAGES, start=1):
             x = layers.max_pool3d(x, 3, 2, 1)
             for i in (0, 1):
@@ -83,7 +76,6 @@ class SqueezeNet(nn.Module):
         out["pre_logits"] = x.mean((1, 2, 3))
         if self.num_classes is None:
             return out["pre_logits"], out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
+        x = self.dropped(x, self.dropout, train)
         x = nn.relu(nn.Dense(self.num_classes, name="head")(x))  # B T H W K
         return x.mean((1, 2, 3)), out

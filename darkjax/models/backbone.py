@@ -1,4 +1,4 @@
-"""What the small 3-D networks (MobileNets, ShuffleNets) share: fields, norm, classifier."""
+"""What the convolutional networks share: fields, batch norm, recomputation, classifier."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from jaxtyping import Array, Float
 from darkjax.models import layers
 
 
-class Small3D(nn.Module):
-    """Fields of every small network; `width` multiplies the numbers of channels."""
+class Backbone(nn.Module):
+    """Fields of every network; its methods are for use inside a compact `__call__`."""
 
     num_classes: int | None
-    width: float = 1.0
-    dropout: float = 0.2
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
     bn_group: int = 0
@@ -34,14 +32,24 @@ class Small3D(nn.Module):
         """The block, recomputed in the backward pass where `remat` says so; `train` is static."""
         return nn.remat(block, static_argnums=(2,)) if self.remat else block
 
+    def dropped(self, x: Float[Array, "*S"], rate: float, train: bool) -> Float[Array, "*S"]:
+        """Dropout, where it trains and an rng "dropout" is given."""
+        active = train and self.has_rng("dropout")
+        return nn.Dropout(rate, deterministic=not active)(x)
+
     def classified(
-        self, x: Float[Array, "B t h w C"], out: dict[str, Array], train: bool
+        self,
+        x: Float[Array, "B t h w C"],
+        out: dict[str, Array],
+        train: bool,
+        *,
+        dropout: float = 0.0,
+        init: Any = nn.linear.default_kernel_init,
     ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
-        """`features`, `pre_logits` (their mean) and logits; for use inside a compact `__call__`."""
+        """`features`, `pre_logits` (their mean) and logits; without classes `pre_logits` alone."""
         out["features"] = x
         x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))
         if self.num_classes is None:
             return x, out
-        drop = train and self.has_rng("dropout")
-        x = nn.Dropout(self.dropout, deterministic=not drop)(x)
-        return nn.Dense(self.num_classes, name="head")(x), out
+        x = self.dropped(x, dropout, train)
+        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x), out
