@@ -27,10 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import enhancers, experiment, writers
+from darkjax import experiment, writers
 from darkjax.data import split
 from darkjax.errors import Stopped, UserError
 from darkjax.eval import enhance as enhancement
+from darkjax.eval import enhancers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEMO = f"{ROOT}/configs/dtcm_arid.py:demo"

@@ -13,9 +13,9 @@ import argparse
 import numpy as np
 from PIL import Image
 
-from darkjax import enhancers
 from darkjax.data.rendering import synthetic
 from darkjax.eval import enhance as enhancement
+from darkjax.eval import enhancers
 from darkjax.ops import enhance
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from darkjax import trained, writers
 from darkjax.data import pipeline
 from darkjax.data.records import Records
-from darkjax.enhancers import to_uint8
 from darkjax.eval import report
+from darkjax.eval.enhancers import to_uint8
 from darkjax.methods import base
 
 

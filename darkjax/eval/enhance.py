@@ -11,7 +11,7 @@ import numpy as np
 from darkjax.data import pipeline
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
-from darkjax.enhancers import Enhancer, to_uint8
+from darkjax.eval.enhancers import Enhancer, to_uint8
 from darkjax.eval.pictures import spread
 from darkjax.losses import enhancement as enhance_losses
 from darkjax.methods import Method

@@ -34,11 +34,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darkjax import enhancers, program
+from darkjax import program
 from darkjax.data import images, stream
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
 from darkjax.eval import enhance as enhancement
+from darkjax.eval import enhancers
 from darkjax.files import whole
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")

@@ -40,7 +40,7 @@ from darkjax import files, identity, program
 from darkjax.errors import Stopped, UserError
 
 if TYPE_CHECKING:
-    from darkjax.enhancers import Loaded
+    from darkjax.eval.enhancers import Loaded
 
 RAW, JOINT = "raw", "joint"
 WEIGHTS = {"zero_dce": "Zero-DCE", "zero_dce_light": "DTCM's light net", "sci": "SCI"}
@@ -92,7 +92,8 @@ class Matrix:
     """The trainings and tests of a table, each kept when it is done."""
 
     def __init__(self, config: Any, workdir: pathlib.Path, weights: Mapping[str, str | None]):
-        from darkjax import enhancers, experiment, sharding
+        from darkjax import experiment, sharding
+        from darkjax.eval import enhancers
         from darkjax.ops import enhance
 
         fixed = (RAW, *enhance.METHODS, *WEIGHTS, JOINT)
@@ -168,7 +169,7 @@ class Matrix:
 
     def _taught(self, name: str, row: str, seed: int, stage: Any) -> Loaded | None:
         """The enhancer of a stage that is trained here."""
-        from darkjax import enhancers
+        from darkjax.eval import enhancers
 
         if self._trained(name, row, seed, stage, self.records) is None:
             return None

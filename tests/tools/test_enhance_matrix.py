@@ -103,7 +103,7 @@ def test_cells_of_other_views_are_made_again(planted, records, workdir, capsys):
 
 def test_numbers_of_another_enhancer_are_made_again(found, records, workdir):
     """By its weights, not its name: the joint enhancer of a training that came out differently."""
-    from darkjax import enhancers
+    from darkjax.eval import enhancers
 
     c = config(records, ("raw", "joint"))
     m = enhance_matrix.Matrix(c, workdir, {})
@@ -158,8 +158,9 @@ def test_what_is_kept_is_of_the_same_or_made_again(tmp_path, capsys):
 
 def test_a_run_s_enhancer_is_what_its_training_predicts(found, records, workdir):
     """Through the tool's entry, without a method: the fields and weights are the run's."""
-    from darkjax import enhancers, trained
+    from darkjax import trained
     from darkjax.data.records import Records
+    from darkjax.eval import enhancers
 
     c = config(records)
     resolved = configs.resolve(enhance_matrix._only(c, "joint", c.joint))

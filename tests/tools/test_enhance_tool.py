@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkjax import enhancers
 from darkjax.data import decode, images
 from darkjax.errors import UserError
 from darkjax.eval import enhance as judged
+from darkjax.eval import enhancers
 from darkjax.tools import enhance
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from darkjax import architectures
 from darkjax.errors import UserError
 from darkjax.nearest import did_you_mean
 
-LEARNED = ("zero_dce", "zero_dce_light", "sci", "kind", "stable_llve")
+LEARNED = tuple(n for n in architectures.ENHANCERS if not n.startswith("kind_"))  # parts of KinD
 
 Enhancer = Callable[[np.ndarray], np.ndarray]  # float32 [T, H, W, 3] in [0, 1], both
 
@@ -159,7 +160,7 @@ def _applied(net: _Network, config: Mapping[str, Any]) -> Callable[[Any, Any], A
 
 def _network(method: str | None, weights: str | os.PathLike[str] | None) -> _Network:
     """What is in `weights`: a run, converted weights or a published file."""
-    from darkjax import trained_enhancer
+    from darkjax.eval import trained_enhancer
     from darkjax.weights import card as cards
     from darkjax.weights import fitting, load, zoo
     from darkjax.weights.reading import reader
