@@ -1,6 +1,5 @@
-"""The papers and scripts around the code: README, CI, launch files, who imports whom."""
+"""The papers and scripts around the code: README, CI, launch files."""
 
-import ast
 import pathlib
 import re
 import shutil
@@ -14,7 +13,6 @@ from darkjax.version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "darkjax"
-MODULES = sorted(PACKAGE.rglob("*.py"))
 
 VENV = "python3 -m venv .venv && .venv/bin/python -m pip install -q -e "
 DEMO = VENV + "'.[all]' && .venv/bin/python -m darkjax.main --config=configs/lift_arid.py:demo"
@@ -119,114 +117,7 @@ def test_citation_and_changelog_know_the_version():
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------- who imports whom
-
-CHAIN = ("ops", "models", "methods", "train", "main")  # each may use those before it
-CONSUMERS = ("eval", "tools", "main")  # what the parts below never use
-
-
-def imports(tree, package):
-    """Full names imported anywhere in a tree; `from a import b` gives a and a.b."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            up = package.split(".")[: len(package.split(".")) + 1 - node.level]
-            base = (
-                ".".join([*up, node.module] if node.module else up)
-                if node.level
-                else (node.module or "")
-            )
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def parse(path):
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def room(path):
-    """The part of the house a file belongs to: its first name below darkjax/."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def rooms_used(path):
-    """The rooms a file imports, its own left out."""
-    package = ".".join(("darkjax", *path.relative_to(PACKAGE).parent.parts))
-    names = [n.split(".") for n in imports(parse(path), package)]
-    return {n[1] for n in names if n[0] == "darkjax" and len(n) > 1} - {room(path), "__version__"}
-
-
-def forbidden(name):
-    """The rooms that a room must not import."""
-    never = {"main"}
-    if name in CHAIN:
-        never |= set(CHAIN[CHAIN.index(name) :]) - {name}
-    if name in ("ops", "models", "methods", "data", "weights", "losses", "metrics", "writers"):
-        never |= set(CONSUMERS) | {"train"}
-    if name in ("data", "ops", "models", "losses", "metrics", "writers"):
-        never |= {"methods"}
-    if name in ("data", "losses", "metrics", "writers"):
-        never |= {"ops", "models"}
-    if name in ("ops", "models", "methods", "losses", "metrics", "writers"):
-        never |= {"data"}
-    return never - {name}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-    found = rooms_used(path) & forbidden(room(path))
-    assert not found, f"{path.relative_to(ROOT)} must not import darkjax.{found}"
-
-
-PURE = [PACKAGE / "metrics.py", *sorted((PACKAGE / "losses").glob("*.py"))]
-
-
-@pytest.mark.parametrize("path", PURE, ids=lambda p: p.stem)
-def test_losses_and_metrics_know_only_arrays_and_the_error(path):
-    used = {n for n in imports(parse(path), "darkjax") if not n.startswith("darkjax.losses")}
-    allowed = sys.stdlib_module_names | {"jax", "numpy", "jaxtyping"}
-    assert {n for n in used if n.split(".")[0] not in allowed} <= {
-        "darkjax.errors",
-        "darkjax.errors.UserError",
-    }
-
-
-def at_import_time(tree):
-    """The statements that run when a module is imported: not the bodies of functions."""
-    for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield node
-            yield from at_import_time(node)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_heavy_framework_at_import_time(path):
-    heavy = {"tensorflow", "torch", "tensorflow_datasets", "cv2", "scipy"}
-    if room(path) == "data":
-        heavy |= {"jax", "flax", "grain", "av", "PIL"}  # decoding workers start without them
-    found = set()
-    for node in at_import_time(parse(path)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {n.split(".")[0] for n in imports(node, "darkjax")}
-    assert not found & heavy
-
-
-def test_the_walk_sees_what_it_should():
-    source = (
-        "import a.b\nfrom . import c\nfrom ..d import e\n"
-        "try:\n    import torch\nexcept ImportError: pass\n"
-        "def f():\n    import cv2\n"
-    )
-    names = set(imports(ast.parse(source), "darkjax.data"))
-    assert {"a.b", "darkjax.data.c", "darkjax.d", "torch", "cv2"} <= names
-    top = {
-        n
-        for node in at_import_time(ast.parse(source))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for n in imports(node, "darkjax.data")
-    }
-    assert "torch" in top and "cv2" not in top
+# ---------------------------------------------------------------- programs and clones
 
 
 def test_help_does_not_wait_for_jax():
