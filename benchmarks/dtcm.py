@@ -76,7 +76,7 @@ class Run(NamedTuple):
 
     def judged(self) -> dict[str, float]:
         """Brightness and inconsistency of the test clips after the run's enhancer."""
-        records = experiment.open_records(self.config, str(self.folder))
+        records = experiment.open_records(self.config.data, str(self.folder / "records"))
         enhance = enhancers.enhancer(None, self.folder / "dtcm")
         return enhancement.judge(enhance, records, split.rows(records, self.config.data)[1])
 

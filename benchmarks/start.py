@@ -100,7 +100,7 @@ def _child(args: argparse.Namespace) -> None:
     c = configs.load(args.config)
     c.data.dir = args.data
     c = configs.resolve(c)
-    records = experiment.open_records(c, args.data)
+    records = experiment.open_records(c.data, "")
     if args.child == "render":
         print("{}")
         return
@@ -110,7 +110,7 @@ def _child(args: argparse.Namespace) -> None:
         conv_onednn.CHECKED_JAXLIB = ()
     conv._platform_form()
     row("self-check")
-    sources: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for name in filter(None, args.stages.split(",")) if args.stages else c.stages:
 
         def landed(step: int, numbers: dict[str, float], name: str = name) -> None:
@@ -123,11 +123,11 @@ def _child(args: argparse.Namespace) -> None:
                 records,
                 workdir=folder,
                 mesh=mesh,
-                sources=lambda: sources,
+                given=lambda: given,
                 max_steps=1,
                 on_step=landed,
             )
-        sources[name] = outcome.state.variables()
+        given[name] = outcome.state.variables()
         before = _spent()  # the checkpoint is no part of a start
     rows["total"] = [sum(r[i] for r in rows.values()) for i in (0, 1)]
     print(json.dumps(rows))

@@ -41,6 +41,8 @@ def data() -> ml_collections.ConfigDict:
     c.check_crc = False
     c.num_threads = 2
     c.workers = 0
+    c.sources = ()  # ((folder, share of a batch, labelled), ...); folder "": dir. (): dir alone
+    c.train_views = 1  # views of each clip of a training batch; batch_size counts views
     c.frames = 30
     c.stride = 1
     c.sampling = "dense"  # or "segments"
@@ -94,7 +96,8 @@ def optim(lr: float, weight_decay: float = 0.01) -> ml_collections.ConfigDict:
 def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collections.ConfigDict:
     """What every stage has, whatever its method."""
     c = ml_collections.ConfigDict()
-    c.method = method
+    c.method = method  # one of darkjax.methods.METHODS, or package.module:make
+    c.data = ml_collections.ConfigDict()  # what this stage sets instead of the config's data
     c.epochs = epochs
     c.steps = 0  # when set, instead of epochs
     c.batch_size = batch_size

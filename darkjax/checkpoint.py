@@ -1,8 +1,9 @@
 """Checkpoints by orbax: a step's state and what is needed to go on from it.
 
-Each holds `state` (parameters, batch statistics, optimiser, averages) and `meta` (step, seed, data
-digest, resolved config). Writing is asynchronous and atomic: a run that is killed while one is
-written resumes from the last whole one. The last two are kept, and the best by a named metric.
+Each holds `state` (parameters, collections, optimiser, averages), `meta` (step, seed, data digest,
+resolved config) and, of methods that fit something to their trained weights, `fitted`. Writing is
+asynchronous and atomic: a run that is killed while one is written resumes from the last whole one.
+The last two are kept, and the best by a named metric.
 
 Beside them lie the checksums of all files, written before the checkpoint gets its name; they are
 compared before anything is read (`checkpoint_steps`).
@@ -88,17 +89,29 @@ class Checkpointer:
         )
 
     def save(
-        self, state: TrainState, meta: dict[str, Any], metrics: dict[str, float] | None = None
+        self,
+        state: TrainState,
+        meta: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+        fitted: Any = None,
     ) -> None:
         """Start writing the state of its step; the arrays may be donated afterwards."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_to_save(state)), meta=ocp.args.JsonSave(meta)
-        )
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardSave(_to_save(state)),
+            "meta": ocp.args.JsonSave(meta),
+        }
+        if fitted is not None:
+            items["fitted"] = ocp.args.StandardSave(fitted)
         self.wait()
-        self._manager.save(step, args=items, metrics=metrics, custom_metadata=checkpoint_steps.MARK)
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(**items),
+            metrics=metrics,
+            custom_metadata=checkpoint_steps.MARK,
+        )
 
     def latest(self) -> int | None:
         """The newest whole step, or None."""
@@ -115,20 +128,26 @@ class Checkpointer:
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state of `step`, with the shapes, dtypes and shardings of `like`, and its meta."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_dict(like))
-        self._check_shapes(step, abstract)
+        stored = _metadata(self._directory / str(step) / "state")
+        first = "collections" not in stored
+        wanted = _as_dict(like)
+        if first:  # as the first version wrote them
+            wanted["batch_stats"] = wanted.pop("collections").get("batch_stats", {})
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+        self._check_shapes(step, stored, abstract)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
         )
         found = self._manager.restore(step, args=items)
-        return TrainState(**found["state"]), found["meta"]
+        arrays = found["state"]
+        if first:
+            stats = arrays.pop("batch_stats", {})
+            arrays["collections"] = dict.fromkeys(like.collections, stats)
+        return TrainState(**arrays), found["meta"]
 
-    def _check_shapes(self, step: int, wanted: Any) -> None:
+    def _check_shapes(self, step: int, stored: Any, wanted: Any) -> None:
         """Compare with what is stored before reading: a half-started read ends in noise."""
-        with ocp.PyTreeCheckpointer() as reader:
-            item = self._directory / str(step) / "state"
-            stored = _shapes(reader.metadata(item).item_metadata.tree)
-        wanted = _shapes(wanted)
+        stored, wanted = _shapes(stored), _shapes(wanted)
         wrong = sorted(k for k in stored.keys() | wanted if stored.get(k) != wanted.get(k))
         if wrong:
             name = wrong[0]
@@ -190,40 +209,54 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def load_variables(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
-    """Parameters and batch statistics alone, as numpy arrays, of a stage's checkpoints.
+    """What a method predicts with, as numpy arrays, of a stage's checkpoints.
 
     Args:
       directory: the folder of a stage's checkpoints.
       which: "best" (by the metric they were saved with, else the latest) or "latest".
 
     Returns:
-      `{"params": ..., "batch_stats": ...}` nested dicts, moving averages taken where kept.
+      `{"params": ..., "batch_stats": ..., ...}` nested dicts: moving averages where kept, every
+      other collection, and `fitted` where the method made it.
 
     Raises:
       UserError: no whole checkpoint there.
     """
     say = print if jax.process_index() == 0 else lambda _: None
-    item = checkpoint_steps.chosen(directory, which, say) / "state"
+    folder = checkpoint_steps.chosen(directory, which, say)
+    tree = _metadata(folder / "state")
+    names = ("params", "ema", "batch_stats", "collections")
+    found = _read(folder / "state", {k: tree[k] for k in names if tree.get(k)})
+    params = optim.unflatten({**optim.flatten(found.pop("params")), **found.pop("ema", {})})
+    fitted = {}
+    if (folder / "fitted").exists():
+        fitted = {"fitted": _read(folder / "fitted", _metadata(folder / "fitted"))}
+    collections = found.pop("collections", {})
+    return {"params": params, "batch_stats": {}, **found, **collections, **fitted}
+
+
+def _metadata(item: pathlib.Path) -> dict[str, Any]:
+    """The tree of an item with what is known of each array."""
     with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.metadata(item).item_metadata.tree
-        wanted = {k: tree[k] for k in ("params", "batch_stats", "ema") if tree.get(k)}
-        args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        found = reader.restore(
+        return reader.metadata(item).item_metadata.tree
+
+
+def _read(item: pathlib.Path, wanted: Any) -> dict[str, Any]:
+    """Some arrays of an item, as numpy."""
+    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    with ocp.PyTreeCheckpointer() as reader:
+        return reader.restore(
             item, args=ocp.args.PyTreeRestore(item=wanted, restore_args=args, partial_restore=True)
         )
-    params = optim.unflatten({**optim.flatten(found["params"]), **found.get("ema", {})})
-    return {"params": params, "batch_stats": found.get("batch_stats", {})}
 
 
 def shapes(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
-    """What `load_variables` would return, as `jax.ShapeDtypeStruct`s: no array is read."""
-    item = checkpoint_steps.chosen(directory, which) / "state"
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.metadata(item).item_metadata.tree
-    return {
-        part: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree.get(part) or {})
-        for part in ("params", "batch_stats")
-    }
+    """What `load_variables` would return but for `fitted`, as `jax.ShapeDtypeStruct`s: no array is
+    read."""
+    tree = _metadata(checkpoint_steps.chosen(directory, which) / "state")
+    stats = tree.get("batch_stats") or {}
+    parts = {"params": tree["params"], "batch_stats": stats, **(tree.get("collections") or {})}
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), parts)
 
 
 def read_meta(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
@@ -263,8 +296,9 @@ def place(
     Args:
       state: freshly made.
       sources: `load_variables` by the name the rules use.
-      rules: `((source, regex, replacement), ...)`: a parameter or statistic of the source whose
-        whole path matches goes to the path the replacement gives, where the state has it.
+      rules: `((source, regex, replacement), ...)`: a parameter of the source, or an array of one of
+        its collections, whose whole path matches goes to the path the replacement gives, where the
+        state has it.
 
     Returns:
       The new state, and one line that says how many fitted and what did not.
@@ -274,10 +308,10 @@ def place(
     """
     matched, extra = 0, []
     new = {}
-    for part in ("params", "batch_stats"):
-        here = optim.flatten(getattr(state, part))
+    for part, tree in state.variables().items():
+        here = optim.flatten(tree)
         for source, pattern, replacement in rules:
-            for path, value in optim.flatten(sources[source][part]).items():
+            for path, value in optim.flatten(sources[source].get(part, {})).items():
                 if not re.fullmatch(pattern, path):
                     continue
                 target = re.sub(pattern, replacement, path, count=1)
@@ -295,7 +329,7 @@ def place(
         new[part] = optim.unflatten(here)
     if not matched:
         raise UserError(f"init_from={rules} placed no weight: no path matches in both stages")
-    state = state.replace(**new)
+    state = state.replace(params=new.pop("params"), collections=new)
     if state.ema:
         flat = optim.flatten(state.params)
         state = state.replace(ema={k: jax.numpy.copy(flat[k]) for k in state.ema})

@@ -99,9 +99,19 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return config
 
 
-def check_classes(config: Any, found: int, where: str) -> None:
-    """Compare the config's class count with a dataset's card."""
-    expected = config.data.num_classes
+def data_of(config: Any, name: str) -> ml_collections.ConfigDict:
+    """The data section of a stage: `config.data`, with what the stage's own `data` sets instead."""
+    data = config.data.copy_and_resolve_references()
+    own = config[name].get("data", {})
+    with data.unlocked():
+        for field, value in own.items():
+            data[field] = value
+    return data
+
+
+def check_classes(config: Any, name: str, found: int, where: str) -> None:
+    """Compare the class count that a stage expects with a dataset's card."""
+    expected = data_of(config, name).num_classes
     if expected and expected != found:
         raise UserError(
             f"data.num_classes={expected}, but the card of {where} has {found} classes: set "

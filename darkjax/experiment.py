@@ -25,13 +25,15 @@ from darkjax import (
     judge,
     lock,
     preflight,
+    provenance,
     sharding,
+    spec,
     starts,
     train,
     version,
 )
 from darkjax import config as configs
-from darkjax.data import split
+from darkjax.data import sources, split
 from darkjax.data.records import Records
 from darkjax.errors import Stopped, UserError, storage
 from darkjax.eval import collect
@@ -105,27 +107,31 @@ def _run(
     config: Any, workdir: str, mode: str, command: str, extend: bool, eval_name: str
 ) -> dict[str, Any]:
     start = time.monotonic()
-    records = open_records(config, workdir)
-    if not eval_name:
-        configs.check_classes(config, len(records.classes), str(records.directory))
+    opened = open_stages(config, workdir)
+    for name, records in opened.items():
+        if not eval_name:
+            configs.check_classes(config, name, len(records.classes), str(records.directory))
     mesh = sharding.make_mesh(config.mesh)
-    preflight.check(config, records, mesh, workdir, mode)
+    preflight.check(config, opened, mesh, workdir, mode)
     chief = jax.process_index() == 0
     say = print if chief else lambda *_: None
-    rows = split.rows(records, config.data)
     say(
         f"darkjax {version.__version__}, jax {jax.__version__}, {len(jax.devices())} x "
         f"{jax.devices()[0].device_kind}, mesh {dict(mesh.shape)}, {config.dtype}"
     )
-    say(f"data: {records.directory}, {len(rows[0])} clips to train on, {len(rows[1])} of {rows[2]}")
+    for line in dict.fromkeys(_told(config, name, own) for name, own in opened.items()):
+        say(line)
     if mode in ("all", "train"):
-        starts.check(config, workdir, len(records.classes))
+        starts.check(config, workdir, {n: spec.of(config, n, r) for n, r in opened.items()})
+    if chief:
+        provenance.write(config, workdir, opened, mode, command)
     found: dict[str, Any] = {}
     for number, name in enumerate(config.stages, start=1):
+        records, data = opened[name], configs.data_of(config, name)
         say(f"stage {number} of {len(config.stages)}: {name}")
         folder = os.path.join(workdir, name)
         origins = _origins(config, name, workdir)
-        now = identity.of(config, name, records.digest, origins)
+        now = identity.of(config, name, sources.digest(records, data), origins)
         if mode in ("all", "train") and not finished(name, folder, now, extend):
             outcome = _train(config, name, workdir, records, mesh, origins, extend)
             if outcome.signal is not None and not outcome.finished:
@@ -143,7 +149,8 @@ def _run(
             found = judge.evaluate(config, name, workdir, records, mesh, eval_name)
     if mode != "train" and chief:
         if not eval_name:
-            print(f"report: {collect.write(config, workdir, records, rows[1], found, command)}")
+            path = collect.write(config, workdir, opened[config.stages[-1]], found, command)
+            print(f"report: {path}")
         say(table(found, time.monotonic() - start))
     return found
 
@@ -208,17 +215,36 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def open_records(config: Any, workdir: str) -> Records:
-    """The dataset of `config.data`; a rendered one is drawn first when it is not there."""
-    folder = config.data.dir
-    if config.data.synthetic is not None:
-        folder = folder or os.path.join(workdir, "records")
+def open_stages(config: Any, workdir: str) -> dict[str, Records]:
+    """The dataset of every stage; one that several share is opened once."""
+    found: dict[str, Records] = {}
+    opened: dict[str, Records] = {}
+    for name in config.stages:
+        data = configs.data_of(config, name)
+        drawn = f"records-{name}" if "synthetic" in config[name].get("data", {}) else "records"
+        key = data.dir or drawn
+        if key not in opened:
+            opened[key] = open_records(data, os.path.join(workdir, drawn))
+        found[name] = opened[key]
+    return found
+
+
+def open_records(data: Any, drawn_in: str) -> Records:
+    """The dataset of a data section; a rendered one is drawn first when it is not there.
+
+    Args:
+      data: the section.
+      drawn_in: the folder of rendered clips where `data.dir` names none.
+    """
+    folder = data.dir
+    if data.synthetic is not None:
+        folder = folder or drawn_in
         drawn = os.path.exists(os.path.join(folder, "card.json"))
-        if jax.process_index() == 0 and not (drawn and config.data.dir):
+        if jax.process_index() == 0 and not (drawn and data.dir):
             from darkjax.data import convert
             from darkjax.data.catalog import get_dataset
 
-            options = config.data.synthetic.to_dict()
+            options = data.synthetic.to_dict()
             if not drawn:
                 print(f"rendering clips into {folder}")
             workers = min(os.cpu_count() or 1, 8)
@@ -236,7 +262,20 @@ def open_records(config: Any, workdir: str) -> Records:
             "data.dir is empty: convert a dataset (python -m darkjax.data.convert --help) and give "
             "--config.data.dir=FOLDER, or try the rendered one, --config=configs/lift_arid.py:demo"
         )
-    return Records(folder, read=config.data.read, check_crc=config.data.check_crc)
+    return Records(folder, read=data.read, check_crc=data.check_crc)
+
+
+def _told(config: Any, name: str, records: Records) -> str:
+    """One line about a stage's data."""
+    data = configs.data_of(config, name)
+    parts = sources.of(records, data, config[name].batch_size)
+    _, held, split_name = split.rows(records, data)
+    trained = " and ".join(
+        f"{len(part.rows)} clips{'' if part.labels.max() >= 0 else ' without labels'}"
+        + (f" of {part.records.directory}" if len(parts) > 1 else "")
+        for part in parts
+    )
+    return f"data: {records.directory}, {trained} to train on, {len(held)} of {split_name}"
 
 
 def finished(name: str, folder: str, now: identity.Flat, extend: bool = False) -> bool:
@@ -282,7 +321,7 @@ def _train(
 ) -> train.Outcome:
     """Run the loop for one stage, evaluating as it goes."""
 
-    def sources() -> dict[str, dict[str, Any]]:
+    def given() -> dict[str, dict[str, Any]]:
         folders = {source: _folder_of(config, source, workdir) for source in origins}
         return {s: source_variables(folder, records.classes) for s, folder in folders.items()}
 
@@ -292,8 +331,8 @@ def _train(
         records,
         workdir=os.path.join(workdir, name),
         mesh=mesh,
-        evaluate=judge.scorer(config, records, mesh),
-        sources=sources,
+        evaluate=judge.Judge.of(config, name, records, mesh).score,
+        given=given,
         origins=origins,
         extend=extend,
     )
@@ -330,7 +369,8 @@ def table(found: dict[str, Any], seconds: float) -> str:
     rows += [
         (f"top-1, {r['name']} third", f"{r['accuracy']:.4f}") for r in found.get("brightness", ())
     ]
-    rows += [("clips", f"{numbers['n']:.0f}"), ("checkpoint", found.get("checkpoint", ""))]
+    rows += [("clips", f"{numbers['n']:.0f}")] if "n" in numbers else []
+    rows += [("checkpoint", found.get("checkpoint", ""))]
     rows += [("wall time", f"{seconds:.0f} s"), ("peak memory", f"{peak_gib():.2f} GiB")]
     left, right = (max(len(r[i]) for r in rows) for i in (0, 1))
     rule = f"+{'-' * (left + 2)}+{'-' * (right + 2)}+"

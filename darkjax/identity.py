@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from darkjax import checkpoint
+from darkjax import config as configs
 from darkjax.weights import card
 
-FORMAT = 1  # raise it when a field is added: older records are compared by what they have
+FORMAT = 2  # raise it when a field is added: older records are compared by what they have
 
 # Fields (STAGE stands for the stage's name) that no weight depends on.
 MAY_CHANGE: dict[str, str] = {
@@ -30,6 +31,7 @@ MAY_CHANGE: dict[str, str] = {
     "stages": "each stage is compared by itself, with the weights it begins from",
     "dtype": "resolved and compared as STAGE.dtype",
     "bn_group": "compared as STAGE.bn_group",
+    "data.sources": "the digest is of all of them, with their shares",
     "data.dir": "the data's digest is compared instead: a folder may move",
     "data.synthetic": "how clips are drawn when there are none: the digest is of what was drawn",
     "data.num_classes": "checked against the card, whose classes are part of the digest",
@@ -54,11 +56,13 @@ def of(config: Any, name: str, digest: str, origins: Mapping[str, str | None]) -
     Args:
       config: resolved.
       name: of the stage.
-      digest: of the data (`Records.digest`).
+      digest: of the data that the stage is trained on (`sources.digest`).
       origins: `origin` of each source of the stage's `init_from`.
     """
     settings = {k: v for k, v in config.to_dict().items() if not _is_stage(v)}
-    every = flat({**settings, name: config[name].to_dict()})
+    stage = {k: v for k, v in config[name].to_dict().items() if k != "data"}
+    data = configs.data_of(config, name).to_dict()
+    every = flat({**settings, "data": data, name: stage})
     free = {_path(p, name) for p in MAY_CHANGE}
     if not config[name].keep_best:
         free |= {_path(p, name) for p in EVALUATION}

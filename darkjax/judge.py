@@ -1,46 +1,111 @@
-"""Judging a stage: while it trains, when it is done, and on records it never saw."""
+"""Judging a stage: while it trains, when it is done, and on records it never saw.
+
+A method says by `judge` what its evaluation is; `NUMBERS` names what each gives.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from darkjax import config as configs
 from darkjax import identity, sharding, trained
-from darkjax.data import images, split
+from darkjax.data import images, sources, split
 from darkjax.data.records import Records
-from darkjax.eval import classify, enhance
+from darkjax.eval import classify, codes, enhance
 from darkjax.files import write_json
 
-
-def scorer(config: Any, records: Records, mesh: Any) -> Callable[[Any, Any], dict[str, float]]:
-    """`score(method, variables)`: the numbers of the evaluation split, for the loop."""
-    _, held, _ = split.rows(records, config.data)
-    steps: dict[int, Any] = {}
-
-    def score(method: Any, variables: Any) -> dict[str, float]:
-        if not method.classifies:
-            return enhance.evaluate(method, variables, records, held, config.data)[0]
-        if id(method) not in steps:  # compiled once per stage
-            steps[id(method)] = classify.make_predict(method, mesh)
-        step = steps[id(method)]
-        return classify.summarise(_predicted(step, variables, records, held, config, mesh))
-
-    return score
+# Of each kind of evaluation: the numbers that are better high, and the others.
+NUMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "classes": (("top-1", "top-5", "mean-class"), ("nll", "n")),
+    "frames": (("brightness after",), ("brightness before", "inconsistency", "n")),
+    "codes": (("knn top-1", "probe top-1"), ("n",)),
+    "none": ((), ()),
+}
 
 
-def _predicted(
-    step: Any, variables: Any, records: Records, rows: Any, config: Any, mesh: Any
-) -> classify.Predictions:
-    batch_size = config.eval_batch_size
-    return classify.predict(
-        step, variables, records, rows, config.data, batch_size=batch_size, mesh=mesh
-    )
+def numbers(judge: str, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names that an evaluation gives its numbers: those that are better high, the others."""
+    rising, others = NUMBERS[judge]
+    return tuple(f"top-{min(5, classes)}" if n == "top-5" else n for n in rising), others
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """How the clips of one stage are judged.
+
+    Attributes:
+      stage: its section.
+      records: the dataset.
+      rows: of the training split.
+      held: which are judged.
+      data: how clips are seen.
+      batch_size: views at a time.
+      mesh: the devices.
+    """
+
+    stage: Any
+    records: Records
+    rows: np.ndarray
+    held: np.ndarray
+    data: Any
+    batch_size: int
+    mesh: jax.sharding.Mesh
+    _steps: dict[Any, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Any, name: str, records: Records, mesh: jax.sharding.Mesh) -> Judge:
+        """Of stage `name` of a resolved config."""
+        data = configs.data_of(config, name)
+        rows, held, _ = split.rows(records, data)
+        return cls(config[name], records, rows, held, data, config.eval_batch_size, mesh)
+
+    def score(self, method: Any, variables: Any) -> dict[str, float]:
+        """The numbers of the evaluation split, for the loop."""
+        if method.judge == "none":
+            return {}
+        if method.judge == "frames":
+            args = (variables, self.records, self.held, self.data)
+            return enhance.evaluate(method, *args)[0]
+        return self.classified(method, variables)[1]
+
+    def classified(
+        self, method: Any, variables: Any
+    ) -> tuple[classify.Predictions, dict[str, float]]:
+        """Predictions and numbers, of logits or by the neighbours of embeddings."""
+        if method.judge == "classes":
+            found = self._seen(classify.make_predict, method, variables, self.held, self.data)
+            return found, classify.summarise(found)
+        one = self.data.copy_and_resolve_references()
+        one.views_clips = one.views_crops = 1
+        known = self._seen(codes.make_embed, method, variables, self.rows, one)
+        asked = self._seen(codes.make_embed, method, variables, self.held, self.data)
+        learnt = (known.probabilities, known.label, asked.probabilities, len(self.records.classes))
+        votes = codes.knn(*learnt, k=self.stage.get("knn_k", codes.K))
+        probed = codes.probe(*learnt, decay=self.stage.get("probe_decay", codes.DECAY))
+        found = asked._replace(probabilities=votes)
+        return found, {
+            "knn top-1": float((votes.argmax(1) == asked.label).mean()),
+            "probe top-1": float((probed.argmax(1) == asked.label).mean()),
+            "n": float(len(asked.label)),
+        }
+
+    def _seen(
+        self, make: Any, method: Any, variables: Any, rows: np.ndarray, data: Any
+    ) -> classify.Predictions:
+        """What a compiled step gives for every clip, the mean over its views."""
+        if (make, method) not in self._steps:  # compiled once per stage
+            self._steps[make, method] = make(method, self.mesh)
+        step = self._steps[make, method]
+        return classify.predict(
+            step, variables, self.records, rows, data, batch_size=self.batch_size, mesh=self.mesh
+        )
 
 
 def evaluate(
@@ -51,7 +116,7 @@ def evaluate(
     With `eval_name`, on records it was not trained on, into a folder of its own: classes are
     matched by name, and what does not match is left out and listed.
     """
-    _, held, split_name = split.rows(records, config.data)
+    data = configs.data_of(config, name)
     method, variables, classes = trained.load(
         config, name, workdir, records, elsewhere=bool(eval_name)
     )
@@ -60,11 +125,19 @@ def evaluate(
     judged: dict[str, Any] = {
         "checkpoint": f"best {best} of the split it was trained with" if best else "last",
         "weights": identity.origin(os.path.join(workdir, name)),
-        "judged_on": _judged_on(config, records),
+        "judged_on": _judged_on(config, name, records),
     }
-    if not method.classifies:
+    if method.judge == "none":
+        result = {"name": f"{name} is not judged", "numbers": {}, **judged}
+        if jax.process_index() == 0:
+            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+            write_json(pathlib.Path(folder, "results.json"), result)
+        return result
+    judge = Judge.of(config, name, records, mesh)
+    _, _, split_name = split.rows(records, data)
+    if method.judge == "frames":
         numbers, cells = enhance.evaluate(
-            method, variables, records, held, config.data, pictures=config.report_clips
+            method, variables, records, judge.held, data, pictures=config.report_clips
         )
         result = {"name": f"enhancement of {split_name}", "numbers": numbers, **judged}
         if jax.process_index() == 0:
@@ -74,27 +147,31 @@ def evaluate(
             images.write_image(pathlib.Path(place, "before_after.png"), enhance.sheet(cells))
         return result
     if eval_name:
-        held, unmatched = classify.matched(records, held, classes)
+        held, unmatched = classify.matched(records, judge.held, classes)
+        judge = dataclasses.replace(judge, held=held)
         judged |= unmatched
         if jax.process_index() == 0:
             print(classify.told(unmatched, len(held)))
     placed = jax.device_put(variables, sharding.replicated(mesh))
-    step = classify.make_predict(method, mesh)
-    found = _predicted(step, placed, records, held, config, mesh)
-    if eval_name:
+    found, numbers = judge.classified(method, placed)
+    if eval_name and method.judge == "classes":
         found = classify.relabelled(found, records.classes, classes)
-    result = classify.results(found, records, split_name, config.data, classes) | judged
+        numbers = classify.summarise(found)
+    elif eval_name:  # neighbours vote with the labels of the records they are asked on
+        classes = records.classes
+    result = classify.results(found, numbers, records, split_name, data, classes) | judged
     if jax.process_index() == 0:
         classify.save(folder, found, result)
     return result
 
 
-def _judged_on(config: Any, records: Records) -> dict[str, Any]:
+def _judged_on(config: Any, name: str, records: Records) -> dict[str, Any]:
     """What the numbers of an evaluation depend on beside the weights."""
-    data = {
-        k: v for k, v in config.data.to_dict().items() if f"data.{k}" not in identity.MAY_CHANGE
-    }
-    return json.loads(json.dumps({"digest": records.digest, **data}))
+    data = configs.data_of(config, name)
+    kept = {k: v for k, v in data.to_dict().items() if f"data.{k}" not in identity.MAY_CHANGE}
+    stage = {k: config[name][k] for k in ("knn_k", "probe_decay") if k in config[name]}
+    digest = sources.digest(records, data)
+    return json.loads(json.dumps({"digest": digest, **kept, **stage}))
 
 
 def kept(config: Any, name: str, workdir: str, records: Records) -> dict[str, Any]:
@@ -103,6 +180,6 @@ def kept(config: Any, name: str, workdir: str, records: Records) -> dict[str, An
     if not path.exists():
         return {}
     found = configs.read_json(path)
-    same = found.get("judged_on") == _judged_on(config, records)
+    same = found.get("judged_on") == _judged_on(config, name, records)
     current = found.get("weights") == identity.origin(os.path.join(workdir, name))
     return found if same and current else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,6 +33,20 @@ def split(params: Mapping[str, Any], frozen: Iterable[str]) -> tuple[Flat, Flat]
     flat = flatten(params)
     fixed = {k: v for k, v in flat.items() if any(p.fullmatch(k) for p in patterns)}
     return {k: v for k, v in flat.items() if k not in fixed}, fixed
+
+
+def norms(flat: Flat) -> dict[str, jax.Array]:
+    """The 2-norm of the arrays of each part of a network, by the part's name.
+
+    Parts are what the paths divide into first: of `student/pvit/a` and `student/head/b` they are
+    `student/pvit` and `student/head`.
+    """
+    above = os.path.commonpath([os.path.dirname(k) for k in flat]) if flat else ""
+    shared = above.count("/") + 1 if above else 0
+    parts: dict[str, Flat] = {}
+    for k in flat:
+        parts.setdefault("/".join(k.split("/")[: shared + 1]), {})[k] = flat[k]
+    return {name: optax.tree.norm(part) for name, part in parts.items()}
 
 
 def schedule(config: Any, total_steps: int) -> optax.Schedule:

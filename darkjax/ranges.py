@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,6 +83,10 @@ _TABLE: dict[str, Check] = {
     "data.check_crc": FLAG,
     "data.num_threads": integer(0, 1024),
     "data.workers": integer(0, 1024),
+    "data.sources": each(
+        rule("(folder, share, labelled)", TEXT, number(0, 1, above=True), FLAG),
+    ),
+    "data.train_views": integer(1, 64),
     "data.frames": integer(1, 16384),
     "data.stride": integer(1, 16384),
     "data.sampling": word(*SAMPLINGS),
@@ -110,7 +113,9 @@ _TABLE: dict[str, Check] = {
     "data.synthetic.domain": word(*DOMAINS),
     "data.synthetic.name": NAME,
     "data.synthetic.seed": integer(0, 2**31 - 1),
-    "STAGE.method": word(*methods.METHODS),
+    "STAGE.method": Check(
+        f"{word(*methods.METHODS).text}, or package.module:function", methods.is_name
+    ),
     "STAGE.dtype": word("float32", "bfloat16"),
     "STAGE.bn_group": integer(0),
     "STAGE.epochs": integer(1),
@@ -125,6 +130,8 @@ _TABLE: dict[str, Check] = {
     "STAGE.keep_best": TEXT,  # which names there are is known with the method: preflight
     "STAGE.eval_every": integer(0),
     "STAGE.save_every": integer(0),
+    "STAGE.knn_k": integer(1, 10**6),
+    "STAGE.probe_decay": number(0),
     "STAGE.label_smoothing": number(0, 1, below=True),
     "STAGE.optim.name": word("adamw", "adam", "sgd"),
     "STAGE.optim.lr": number(0, 1e38),
@@ -245,6 +252,10 @@ def _stage(stage: Any, path: str) -> Iterator[Field]:
         yield Field(path, STAGE, stage, frozenset())
     elif not TABLE["STAGE.method"].holds(method):
         yield Field(f"{path}.method", TABLE["STAGE.method"], method, frozenset())
+    elif models.is_outside(method):  # it has fields of its own, which it checks itself
+        own = path.count(".") + 1
+        found = _section(stage, path, ("STAGE",))
+        yield from (f for f in found if f.check is not None or f.path.count(".") > own)
     else:
         yield from _section(stage, path, ("STAGE", method))
 
@@ -256,17 +267,19 @@ def _section(section: Any, path: str, keys: Sequence[str]) -> Iterator[Field]:
         for key in keys
         for k in (*TABLE, *MODELS)
         if k.startswith(f"{key}.")
-    )
+    ) | ({"data"} if "STAGE" in keys else frozenset())
     for name, value in section.items():
         here, tries = f"{path}.{name}", [f"{key}.{name}" for key in keys]
         inner = isinstance(value, ml_collections.ConfigDict)
         if inner and any(t in MODELS for t in tries):
             yield from _model(value, here, value.get("name"))
+        elif inner and name == "data" and "STAGE" in keys:
+            yield from _section(value, here, ("data",))
         elif inner and any(t in SECTIONS for t in tries):
             yield from _section(value, here, tries)
         else:
             entries = [TABLE[t] for t in (*tries, *(f"{key}.*" for key in keys)) if t in TABLE]
-            entries += [SECTION for t in tries if t in SECTIONS]
+            entries += [SECTION for t in tries if t in SECTIONS or t == "STAGE.data"]
             yield Field(here, entries[0] if entries else None, value, known)
     if path == "data" or path.endswith(".optim"):  # read before anything could say what is missing
         for name in sorted(known - set(section)):
@@ -275,7 +288,10 @@ def _section(section: Any, path: str, keys: Sequence[str]) -> Iterator[Field]:
 
 def _model(section: Any, path: str, model: Any) -> Iterator[Field]:
     """The fields of a model's section."""
-    names = word(*models.ARCHITECTURES)
+    names = Check(
+        f"{word(*models.ARCHITECTURES).text}, or package.module:Class",
+        lambda v: v in models.ARCHITECTURES or (type(v) is str and models.is_outside(v)),
+    )
     if not names.holds(model):
         yield Field(f"{path}.name", names, model, frozenset(), True)
         return
@@ -295,9 +311,8 @@ def _model(section: Any, path: str, model: Any) -> Iterator[Field]:
 
 @functools.cache
 def model_fields(name: str) -> dict[str, Check]:
-    """What the fields of a known model may be, by the types of its class."""
-    module, cls, _ = models.ARCHITECTURES[name]
-    model = getattr(importlib.import_module(f"darkjax.models.{module}"), cls)
+    """What the fields of a model may be, by the types of its class."""
+    model = models.class_of(name)
     hints = typing.get_type_hints(model)
     return {
         field: _of_type(field, hints[field], model.__dataclass_fields__[field].default)

@@ -23,17 +23,16 @@ from darkjax.errors import UserError
 from darkjax.state import init_key
 from darkjax.weights import card, load, zoo
 
-PARTS = ("params", "batch_stats")
-Tree = Mapping[str, Any]  # "params", "batch_stats" -> nested arrays, or what stands for them
+Tree = Mapping[str, Any]  # "params" and each collection -> nested arrays, or what stands for them
 
 
-def check(config: Any, workdir: str | os.PathLike[str], num_classes: int) -> None:
+def check(config: Any, workdir: str | os.PathLike[str], specs: Mapping[str, methods.Spec]) -> None:
     """Go through the stages that `workdir` has not finished yet, abstractly.
 
     Args:
       config: resolved.
       workdir: of the run; a stage that was finished there is a source and is not checked again.
-      num_classes: K of the dataset.
+      specs: of every stage.
 
     Raises:
       UserError: a rule without its source, one that places nothing, shapes that differ, or frozen
@@ -45,13 +44,13 @@ def check(config: Any, workdir: str | os.PathLike[str], num_classes: int) -> Non
     def shapes(source: str) -> Tree:  # of a stage, or of what is stored in a folder
         if source not in config.stages:
             return stored(source)
-        return abstract(methods.make(config[source], num_classes), config.data)
+        return abstract(methods.make(config[source], specs[source]))
 
     for name in names:
         _check_sources(name, config[name].init_from, config.stages)
     for name in names:
         stage = config[name]
-        frozen = methods.make(stage, num_classes).frozen
+        frozen = methods.make(stage, specs[name]).frozen
         if not (stage.init_from or frozen):
             continue
         sources = {rule[0]: shapes(rule[0]) for rule in stage.init_from}
@@ -60,13 +59,9 @@ def check(config: Any, workdir: str | os.PathLike[str], num_classes: int) -> Non
         check_frozen(name, stage, frozen, shapes(name)["params"], sources)
 
 
-def abstract(method: methods.Method, data: Any) -> Tree:
-    """The shapes of a method's variables for one clip of `config.data`."""
-    from darkjax import train  # which asks `check_frozen` here
-
-    batch = train.batch_like(data, 1)
-    found = jax.eval_shape(lambda b: method.init(init_key(0), b), batch)
-    return {part: found.get(part, {}) for part in PARTS}
+def abstract(method: methods.Method) -> Tree:
+    """The shapes of a method's variables."""
+    return jax.eval_shape(lambda b: method.init(init_key(0), b), method.spec.like(1))
 
 
 def stored(folder: str) -> Tree:
@@ -174,8 +169,8 @@ def _check_rule(name: str, rule: Any, source: Tree, here: Tree) -> None:
     """A rule places something, and only what fits."""
     placed = 0
     tried: tuple[str, ...] = ()
-    for part in PARTS:
-        theirs, ours = (optim.flatten(tree[part]) for tree in (source, here))
+    for part in here:
+        theirs, ours = (optim.flatten(tree.get(part, {})) for tree in (source, here))
         for path, target in _matches(rule, theirs):
             if target not in ours:
                 tried = tried or (path, target)

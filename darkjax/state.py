@@ -15,12 +15,13 @@ from darkjax.ops import conv
 
 
 class TrainState(struct.PyTreeNode):
-    """`step` int32; `params`, `batch_stats` nested dicts; `opt_state` and `ema` of the trainable
+    """`step` int32; `params` nested dicts; `collections`: what else the method's variables have
+    (`batch_stats`, a queue), nested dicts by name; `opt_state` and `ema` of the trainable
     parameters alone, flat (`{"a/b/kernel": array}`); `ema` is empty when it is off."""
 
     step: jax.Array
     params: Any
-    batch_stats: Any
+    collections: dict[str, Any]
     opt_state: Any
     ema: Any
 
@@ -29,7 +30,7 @@ class TrainState(struct.PyTreeNode):
         params = self.params
         if averaged and self.ema:
             params = optim.unflatten({**optim.flatten(params), **self.ema})
-        return {"params": params, "batch_stats": self.batch_stats}
+        return {"params": params, **self.collections}
 
 
 def init_key(seed: int) -> jax.Array:
@@ -45,7 +46,6 @@ def init_key(seed: int) -> jax.Array:
 def create(
     method: Method,
     tx: optax.GradientTransformation,
-    batch: dict[str, jax.ShapeDtypeStruct],
     *,
     seed: int,
     ema: bool,
@@ -57,7 +57,6 @@ def create(
     Args:
       method: what is trained.
       tx: the optimiser of the trainable flat parameters.
-      batch: shapes and dtypes of one batch.
       seed: of the parameters.
       ema: keep a moving average of the trainable parameters.
       mesh: the device mesh.
@@ -65,14 +64,14 @@ def create(
     """
 
     def init() -> TrainState:
-        one = {k: jnp.zeros((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
-        variables = method.init(init_key(seed), one)
-        params = variables["params"]
+        one = {k: jnp.zeros(v.shape, v.dtype) for k, v in method.spec.like(1).items()}
+        collections = dict(method.init(init_key(seed), one))
+        params = collections.pop("params")
         trainable, _ = optim.split(params, method.frozen)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            batch_stats=variables.get("batch_stats", {}),
+            collections=collections,
             opt_state=tx.init(trainable),
             ema=jax.tree.map(jnp.copy, trainable) if ema else {},
         )

@@ -9,24 +9,25 @@ import collections
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from darkjax import checkpoint, identity, methods, optim, sharding, starts, stops, writers
+from darkjax import config as configs
+from darkjax import spec as specs
 from darkjax import state as states
-from darkjax.data import pipeline, split
+from darkjax.data import pipeline, sources
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
 # jax 0.10 on several CPU devices deadlocks with some 64 steps queued; accelerators lose nothing.
 MAX_IN_FLIGHT = 8
 Evaluate = Callable[[methods.Method, dict[str, Any]], dict[str, float]]
-Sources = Callable[[], dict[str, dict[str, Any]]]
+Given = Callable[[], dict[str, dict[str, Any]]]
 
 
 class Outcome(NamedTuple):
@@ -48,7 +49,7 @@ def run(
     workdir: str | os.PathLike[str],
     mesh: jax.sharding.Mesh,
     evaluate: Evaluate | None = None,
-    sources: Sources = dict,
+    given: Given = dict,
     origins: Mapping[str, str | None] | None = None,
     extend: bool = False,
     max_steps: int | None = None,
@@ -63,7 +64,7 @@ def run(
       workdir: the stage's folder: `checkpoints/`, `metrics.jsonl`, `tensorboard/`.
       mesh: see `sharding.make_mesh`.
       evaluate: called with the method and its variables every `stage.eval_every` epochs.
-      sources: gives weights by the names that `stage.init_from` uses; called for a fresh state.
+      given: gives weights by the names that `stage.init_from` uses; called for a fresh state.
       origins: marks of those weights (`identity.origin`), compared when a run is taken up again.
       extend: a checkpoint of a shorter training may be gone on from.
       max_steps: stop (and save) there as a signal would; for tests and notebooks.
@@ -72,30 +73,28 @@ def run(
     Raises:
       UserError: the config does not fit the data or the checkpoint; a loss term is NaN or inf.
     """
-    stage = config[name]
+    stage, data = config[name], configs.data_of(config, name)
     # ---- data -------------------------------------------------------------------------------
-    train_rows, _, _ = split.rows(records, config.data)
+    parts = sources.of(records, data, stage.batch_size)
     sharding.check_batch(mesh, stage.batch_size)
     sharding.check_batch(mesh, stage.batch_size // stage.accumulate, "batch_size / accumulate")
-    steps_per_epoch = len(train_rows) // stage.batch_size
+    steps_per_epoch = sources.steps_per_epoch(parts)
     total_steps = stage.steps or stage.epochs * steps_per_epoch
 
     def batches(start_step: int) -> Any:
-        return pipeline.train_batches(
-            records,
-            train_rows,
-            cfg=config.data,
+        return pipeline.mixed_batches(
+            parts,
+            cfg=data,
             seed=config.seed,
-            batch_size=stage.batch_size,
             start_step=start_step,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            num_threads=config.data.num_threads,
-            workers=config.data.workers,
+            num_threads=data.num_threads,
+            workers=data.workers,
         )
 
     # ---- method and optimiser ---------------------------------------------------------------
-    method = methods.make(stage, len(records.classes))
+    method = methods.make(stage, specs.of(config, name, records))
     tx = optim.make(stage.optim, total_steps)
     rate = optim.schedule(stage.optim, total_steps)
 
@@ -103,7 +102,6 @@ def run(
     state, shardings = states.create(
         method,
         tx,
-        batch_like(config.data, stage.batch_size),
         seed=config.seed,
         ema=stage.ema > 0,
         mesh=mesh,
@@ -125,11 +123,11 @@ def run(
         "classes": list(records.classes),
         "total_steps": total_steps,
         "config": config.to_json_best_effort(),
-        "identity": identity.of(config, name, records.digest, origins or {}),
+        "identity": identity.of(config, name, sources.digest(records, data), origins or {}),
     }
     resume = saver.latest()
     if resume is None:
-        state, line = _fresh(state, stage, name, method.frozen, sources)
+        state, line = _fresh(state, stage, name, method.frozen, given)
     else:
         state, line = _resumed(saver, resume, state, meta, name, extend, workdir)
     say(line)
@@ -151,12 +149,12 @@ def run(
             total_steps, stage.batch_size, process_index=jax.process_index()
         ) as progress,
         stops.listening(saver.reached_preemption) as stop,
-        _closing(batches(step)) as data,
+        _closing(batches(step)) as stream,
     ):
         flight = _Flight(writer, config.log_every, rate, on_step)
         while step < end and not stopped:
             with progress.waiting():
-                batch = sharding.to_global(mesh, next(data))
+                batch = sharding.to_global(mesh, next(stream))
             with jax.transfer_guard("disallow"):
                 state, metrics = update(state, batch)
             step += 1
@@ -171,12 +169,20 @@ def run(
                 # Everything up to here is known to be finite before it may replace a checkpoint.
                 flight.land()
                 with progress.paused():
-                    score = None
-                    if evaluate is not None and evaluates and not stopped:
-                        numbers = evaluate(method, state.variables(averaged=True))
-                        writer.write(step, {f"val/{k}": v for k, v in numbers.items()})
-                        score = {best: numbers[best]} if best else None
-                    saver.save(state, meta | {"step": step}, score)
+                    score = fitted = None
+                    if (evaluates or step == total_steps) and not stopped:
+                        variables = state.variables(averaged=True)
+                        if method.fits:
+                            fitted = fit(
+                                method, variables, parts, data, config.eval_batch_size, mesh
+                            )
+                            variables["fitted"] = fitted
+                        if evaluate is not None and evaluates:
+                            numbers = evaluate(method, variables)
+                            if numbers:
+                                writer.write(step, {f"val/{k}": v for k, v in numbers.items()})
+                            score = {best: numbers[best]} if best else None
+                    saver.save(state, meta | {"step": step}, score, fitted)
                     saved_at = step
         flight.land()
     finished = step >= total_steps
@@ -186,14 +192,14 @@ def run(
 
 
 def _fresh(
-    state: states.TrainState, stage: Any, name: str, frozen: tuple[str, ...], sources: Sources
+    state: states.TrainState, stage: Any, name: str, frozen: tuple[str, ...], given: Given
 ) -> tuple[Any, str]:
     """The state to begin with, and where its weights come from."""
-    given = sources() if stage.init_from else {}
-    starts.check_frozen(name, stage, frozen, state.params, given)
+    weights = given() if stage.init_from else {}
+    starts.check_frozen(name, stage, frozen, state.params, weights)
     if not stage.init_from:
         return state, "weights as initialised"
-    return checkpoint.place(state, given, stage.init_from)
+    return checkpoint.place(state, weights, stage.init_from)
 
 
 def _resumed(
@@ -230,14 +236,33 @@ def _resumed(
     )
 
 
-def batch_like(data: Any, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of what a loss reads of a batch."""
-    shape = (batch_size, data.frames, *data.size, data.channels)
-    return {
-        "video": jax.ShapeDtypeStruct(shape, np.uint8),
-        "label": jax.ShapeDtypeStruct(shape[:1], np.int32),
-        "mask": jax.ShapeDtypeStruct(shape[:1], np.float32),
-    }
+def fit(
+    method: methods.Method,
+    variables: dict[str, Any],
+    parts: Sequence[sources.Source],
+    data: Any,
+    batch_size: int,
+    mesh: jax.sharding.Mesh,
+) -> Any:
+    """What a method makes of its trained weights: one unaugmented view of each training clip, in
+    the order of the cards, the sources one after another."""
+    one = data.copy_and_resolve_references()
+    one.views_clips = one.views_crops = 1
+    found = pipeline.ordered_batches(
+        parts,
+        cfg=one,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+    def batches() -> Iterator[Any]:
+        for source in found:
+            with source:
+                for batch in source:
+                    yield sharding.to_global(mesh, batch)
+
+    return method.fit(variables, batches())
 
 
 def make_update(
@@ -260,21 +285,22 @@ def make_update(
         progress = state.step.astype(jnp.float32) / total_steps
         trainable, frozen = optim.split(state.params, method.frozen)
 
-        def loss(trainable, batch_stats, batch, rng):
+        def loss(trainable, collections, batch, rng):
             params = optim.unflatten({**trainable, **frozen})
-            variables = {"params": params, "batch_stats": batch_stats}
-            return method.loss(variables, batch, rng, progress)
+            return method.loss({"params": params, **collections}, batch, rng, progress)
 
-        grads, batch_stats, metrics = accumulated(
-            loss, trainable, state.batch_stats, batch, rng, stage.accumulate
+        grads, collections, metrics = accumulated(
+            loss, trainable, state.collections, batch, rng, stage.accumulate
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes step counts with floats
             updates, opt_state = tx.update(grads, state.opt_state, trainable)
         trainable = optax.apply_updates(trainable, updates)
         metrics["grad_norm"] = optax.tree.norm(grads)
+        for kind, flat in (("grad", grads), ("update", updates), ("param", trainable)):
+            metrics |= {f"{kind}_norm/{part}": norm for part, norm in optim.norms(flat).items()}
         ema = {k: stage.ema * v + (1 - stage.ema) * trainable[k] for k, v in state.ema.items()}
         params = optim.unflatten({**trainable, **frozen})
-        new = states.TrainState(state.step + 1, params, batch_stats, opt_state, ema)
+        new = states.TrainState(state.step + 1, params, collections, opt_state, ema)
         return new, metrics
 
     return jax.jit(update, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
@@ -283,15 +309,15 @@ def make_update(
 def accumulated(
     loss: Callable[..., tuple[jax.Array, methods.Aux]],
     trainable: optim.Flat,
-    batch_stats: Any,
+    collections: Mapping[str, Any],
     batch: Any,
     rng: jax.Array,
     n: int,
-) -> tuple[optim.Flat, Any, dict[str, jax.Array]]:
-    """Gradients, batch statistics and metrics of a batch taken in `n` parts, one after another.
+) -> tuple[optim.Flat, dict[str, Any], dict[str, jax.Array]]:
+    """Gradients, collections and metrics of a batch taken in `n` parts, one after another.
 
     Example i goes to part i mod n, so that every part is spread over all devices. Gradients and
-    metrics are means over the parts; batch statistics run through them.
+    metrics are means over the parts; batch statistics and other collections run through them.
     """
 
     def part(carry: Any, i: Any) -> tuple[Any, Any]:
@@ -299,9 +325,15 @@ def accumulated(
         piece = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:])[:, i], batch)
         key = jax.random.fold_in(rng, i)
         (value, aux), new = jax.value_and_grad(loss, has_aux=True)(trainable, stats, piece, key)
-        return (jax.tree.map(jnp.add, grads, new), aux.batch_stats), {"loss": value, **aux.metrics}
+        if unknown := aux.collections.keys() - stats.keys():
+            raise UserError(
+                f"the method's loss gives the collections {', '.join(sorted(unknown))}, which its "
+                f"init did not make: it made {', '.join(stats) or 'none'}"
+            )
+        stats = {**stats, **aux.collections}
+        return (jax.tree.map(jnp.add, grads, new), stats), {"loss": value, **aux.metrics}
 
-    carry = (jax.tree.map(jnp.zeros_like, trainable), batch_stats)
+    carry = (jax.tree.map(jnp.zeros_like, trainable), dict(collections))
     if n == 1:
         (grads, stats), metrics = part(carry, 0)
         return grads, stats, metrics
@@ -347,7 +379,7 @@ class _Flight:
                 "the last checkpoint is kept: lower optim.lr, set optim.clip, or look at the data "
                 "of this step"
             )
-        self.latest = numbers
+        self.latest = {k: v for k, v in numbers.items() if "_norm/" not in k}
         if self._on_step is not None:
             self._on_step(step, numbers)
         if step == 1 or step % self._log_every == 0:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
-from darkjax import checkpoint, identity, methods, optim, train
+from darkjax import checkpoint, identity, methods, optim, spec, starts
+from darkjax import config as configs
+from darkjax.data import sources
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
@@ -45,31 +45,33 @@ def load(
             f"{_list(records.classes)}: to judge it on other records give --eval_name=NAME"
         )
     # Sources are not compared: what they gave is in the checkpoint.
-    now = identity.of(config, name, records.digest, {})
+    data = configs.data_of(config, name)
+    now = identity.of(
+        config, name, records.digest if elsewhere else sources.digest(records, data), {}
+    )
     changed = {
         path: what
         for path, what in identity.changes(identity.of_meta(meta, name), now).items()
         if not (elsewhere and path.startswith("data.")) and "init_from[" not in path
     }
-    data = {path for path in changed if path.startswith("data.")}
     if changed:
         advice = "give the settings it was trained with"
-        if data == changed.keys():
+        if all(path.startswith("data.") for path in changed):
             advice += ", or judge it on other records with --eval_name=NAME"
         raise UserError(f"{folder} is of other settings: {identity.told(changed)}: {advice}")
-    method = methods.make(config[name], len(classes))
-    _check_shapes(method, config.data, folder)
+    made_for = dataclasses.replace(spec.of(config, name, records), classes=classes)
+    method = methods.make(config[name], made_for)
+    _check_shapes(method, folder)
     return Trained(method, checkpoint.load_variables(folder), classes)
 
 
-def _check_shapes(method: methods.Method, data: Any, folder: str) -> None:
+def _check_shapes(method: methods.Method, folder: str) -> None:
     """Compare what the method has with what is stored, before anything is read."""
-    one = {k: jnp.zeros(v.shape, v.dtype) for k, v in train.batch_like(data, 1).items()}
-    wanted = jax.eval_shape(method.init, jax.random.key(0), one)
+    wanted = starts.abstract(method)
     stored = checkpoint.shapes(folder)
-    for part in ("params", "batch_stats"):
+    for part in {**wanted, **stored}:
         here = {k: v.shape for k, v in optim.flatten(wanted.get(part, {})).items()}
-        there = {k: v.shape for k, v in optim.flatten(stored[part]).items()}
+        there = {k: v.shape for k, v in optim.flatten(stored.get(part, {})).items()}
         wrong = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
         if wrong:
             raise UserError(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from darkjax import config as configs
 from darkjax import optim, overrides, preflight, ranges, sharding
+from darkjax.data.sources import Source
 from darkjax.data.views import EvalViews, TrainViews, ViewConfig
 from darkjax.errors import UserError
 
@@ -89,7 +90,9 @@ def given_to_its_readers(config, records):
     """What is taken does not fail where it is read."""
     views = ViewConfig.of(config.data)
     rows = np.arange(8)
-    assert len(TrainViews(records.meta, views, rows, config.seed, 4).batch(5)) == 4
+    source = Source(records, rows, 4, np.arange(len(records.classes), dtype=np.int32))
+    batch = TrainViews((source,), views, config.seed).batch(5)
+    assert len(batch) == 4 * views.train_views
     assert EvalViews(records.meta, views, rows)[0].record == 0
     params = {"stem/kernel": jnp.ones(3), "enhancer/bias": jnp.ones(2)}
     for name in config.stages:
@@ -106,7 +109,7 @@ def tried(config, records, workdir):
     try:
         resolved = configs.resolve(config)
         mesh = sharding.make_mesh(resolved.mesh)
-        preflight.check(resolved, records, mesh, str(workdir))
+        preflight.check(resolved, dict.fromkeys(resolved.stages, records), mesh, str(workdir))
     except UserError as e:
         assert str(e) and "\n" not in str(e)
         return False

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from darkjax import checkpoint, checkpoint_steps
@@ -25,7 +26,7 @@ def state(step):
     return TrainState(
         step=jnp.asarray(step, jnp.int32),
         params={"a": {"w": w}, "b": w[0].astype(jnp.bfloat16)},
-        batch_stats={"bn": {"mean": w[1] / 7}},
+        collections={"batch_stats": {"bn": {"mean": w[1] / 7}}},
         opt_state=optax.adamw(1e-3).init(flat),
         ema={"a/w": w + 0.5},
     )
@@ -322,3 +323,45 @@ def test_two_processes_take_the_same_one(tmp_path):
         assert f"LINE the checkpoint {folder / '3'} is damaged (state/ocdbt.process_1/d/" in text
         assert f"ERROR no checkpoint in {folder} is whole (2: meta/metadata has" in text
     assert sorted(p.name for p in folder.iterdir()) == ["2", "3.damaged"]
+
+
+def old_layout(folder, step, found):
+    """A checkpoint as the first version wrote them: batch statistics beside the parameters."""
+    tree = {name: getattr(found, name) for name in ("step", "params", "opt_state", "ema")}
+    tree["batch_stats"] = found.collections["batch_stats"]
+    with ocp.CheckpointManager(folder.absolute()) as manager:
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta(step))
+        )
+        manager.save(step, args=items)
+
+
+def test_checkpoints_of_the_first_version_are_read(tmp_path):
+    old_layout(tmp_path / "old", 3, state(3))
+    save(tmp_path / "new", [None, None, None])
+    step, found, _, _ = resume(tmp_path / "old")
+    assert step == 3
+    same(found, state(3))
+    old_layout(tmp_path / "again", 3, state(3))
+    same(*(checkpoint.load_variables(tmp_path / f) for f in ("again", "new")))
+    assert checkpoint.shapes(tmp_path / "again") == checkpoint.shapes(tmp_path / "new")
+
+
+def test_every_collection_and_what_was_fitted_come_back(tmp_path):
+    queue = {"keys": jnp.arange(6, dtype=jnp.float32), "next": jnp.asarray(2, jnp.int32)}
+    full = state(1).replace(collections={**state(1).collections, "queue": queue})
+    fitted = {"codes": np.ones((3, 2), np.float32), "label": np.asarray([0, 2, 1], np.int32)}
+    with checkpoint.Checkpointer(tmp_path) as saver:
+        saver.save(full, meta(1), fitted=fitted)
+        saver.wait()
+        same(saver.restore(1, full)[0], full)
+        with pytest.raises(UserError, match="arrays differ, first collections/queue/"):
+            saver.restore(1, state(1))
+    found = checkpoint.load_variables(tmp_path)
+    assert set(found) == {"params", "batch_stats", "queue", "fitted"}
+    same(found["queue"], queue)
+    same(found["fitted"], fitted)
+    (damaged,) = (tmp_path / "1" / "fitted").glob("manifest.ocdbt")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"fitted/manifest\.ocdbt"):
+        checkpoint.load_variables(tmp_path)

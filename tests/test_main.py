@@ -113,7 +113,7 @@ def rendered(c, folder, classes, **options):
     with other.unlocked():
         other.data.synthetic = {**other.data.synthetic.to_dict(), "classes": classes, **options}
     other.data.dir = str(folder)
-    experiment.open_records(other, str(folder))
+    experiment.open_records(other.data, str(folder))
     return other
 
 
@@ -260,7 +260,7 @@ def test_a_missing_index_is_rebuilt(tiny_folder, tmp_path):
     for index in copy.glob("*.idx.npy"):
         index.unlink()
     c.data.dir, c.data.synthetic = str(copy), None
-    assert len(experiment.open_records(c, str(tmp_path))) == 42
+    assert len(experiment.open_records(c.data, "")) == 42
     assert list(copy.glob("*.idx.npy"))
 
 

@@ -40,7 +40,7 @@ def test_the_luminous_net_of_lift_is_not_contradicted_either():
     c = parsed(LIFT, "--config.student.model.luminous_net=r3d18")
     both = r"model.luminous_net='r3d18' .* variant='18', .* model.luminous.variant='34'"
     with pytest.raises(UserError, match=both):
-        methods.make(configs.resolve(c).student, 11)
+        methods.make(configs.resolve(c).student, methods.Spec.numbered(11))
 
 
 def test_a_name_in_the_place_of_the_section_replaces_it():

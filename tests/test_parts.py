@@ -178,3 +178,11 @@ def test_a_home_that_cannot_be_written_is_one_line(monkeypatch, tmp_path, capsys
         jax.config.update("jax_compilation_cache_dir", before)
     said = capsys.readouterr().err
     assert said.startswith("compiled programs are not kept") and said.count("\n") == 1
+
+
+def test_norms_are_of_the_parts_that_paths_divide_into_first():
+    flat = {"a/b/k": jnp.asarray([3.0]), "a/b/l": jnp.asarray([4.0]), "a/c": jnp.asarray([2.0])}
+    assert optim.norms(flat) == {"a/b": 5.0, "a/c": 2.0}
+    assert optim.norms({"b": jnp.ones(4), "c/d": jnp.ones(1)}) == {"b": 2.0, "c": 1.0}
+    assert optim.norms({"a/b": jnp.ones(4)}) == {"a/b": 2.0}
+    assert optim.norms({}) == {}

@@ -8,8 +8,9 @@ import pytest
 import tiny_run
 
 from darkjax import config as configs
-from darkjax import experiment, preflight, sharding
+from darkjax import experiment, judge, methods, preflight, sharding
 from darkjax.errors import UserError
+from darkjax.eval import enhance
 
 DARK = (np.full((2, 3, 3, 3), 0.1, np.float32), np.full((2, 3, 3, 3), 0.2, np.float32))
 
@@ -29,7 +30,8 @@ def said(tiny_folder, tmp_path, native_convolutions):
                 section[field.rpartition("__")[2]] = value
         mesh = sharding.make_mesh((devices, 1), jax.devices()[:devices])
         try:
-            preflight.check(configs.resolve(c), records, mesh, str(tmp_path), mode)
+            of_stages = dict.fromkeys(c.stages, records)
+            preflight.check(configs.resolve(c), of_stages, mesh, str(tmp_path), mode)
         except UserError as e:
             assert "\n" not in str(e)
             return str(e)
@@ -96,15 +98,15 @@ def test_evaluation_alone_asks_nothing_of_the_training(said):
 
 
 def test_the_best_of_an_enhancer_is_one_of_its_numbers():
-    found = preflight.numbers(False, 3)
-    assert set(found) - {"n"} == experiment.enhance.numbers(*DARK).keys()
+    found = {name for kind in judge.numbers("frames", 3) for name in kind}
+    assert found - {"n"} == enhance.numbers(*DARK).keys()
     c = configs.resolve(configs.load(f"{tiny_run.ROOT}/configs/zero_dce.py:demo"))
     for name, line in (("inconsistency", "highest"), ("top-1", "there is none")):
         c.enhancer.keep_best = name
         with pytest.raises(UserError, match=line):
-            preflight.best(c, "enhancer", 3)
+            preflight.best(c, "enhancer", methods.Spec.numbered(3))
     c.enhancer.keep_best = "brightness after"
-    preflight.best(c, "enhancer", 3)
+    preflight.best(c, "enhancer", methods.Spec.numbered(3))
 
 
 def test_a_run_stops_there(tiny_folder, tmp_path, monkeypatch):

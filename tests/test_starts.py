@@ -7,7 +7,7 @@ import tiny_zoo
 import torch_files as tf
 
 from darkjax import config as configs
-from darkjax import experiment, sharding, starts, train
+from darkjax import experiment, sharding, spec, starts, train
 from darkjax.errors import UserError
 from darkjax.weights import convert, zoo
 
@@ -22,9 +22,14 @@ def tiny(folder, **student):
     return configs.resolve(c)
 
 
+def check(c, workdir, classes=3):
+    names = [str(k) for k in range(classes)]
+    starts.check(c, workdir, {name: spec.bare(c, name, names) for name in c.stages})
+
+
 def refused(c, workdir, match, classes=3):
     with pytest.raises(UserError, match=match) as error:
-        starts.check(c, workdir, classes)
+        check(c, workdir, classes)
     assert "\n" not in str(error.value)
 
 
@@ -93,14 +98,14 @@ def test_each_rule_counts_by_itself(tmp_path):
 def test_all_frozen_parameters_must_be_covered(tmp_path):
     """The frozen network's head comes from the teacher, the rest of it from nowhere."""
     c = tiny(tmp_path)
-    starts.check(c, tmp_path, 3)
+    check(c, tmp_path)
     c.student.init_from = (FROM_TEACHER,)
     refused(c, tmp_path, r"first student/luminous/.*name their source in student.init_from")
     c.student.allow_random_frozen = True
-    starts.check(c, tmp_path, 3)
+    check(c, tmp_path)
     c.student.allow_random_frozen = False
     c.student.luminous_frozen = False  # the same rules, and nothing but the teacher is frozen
-    starts.check(c, tmp_path, 3)
+    check(c, tmp_path)
 
 
 def test_a_finished_stage_is_a_source_and_is_not_asked_again(tmp_path):
@@ -109,7 +114,7 @@ def test_a_finished_stage_is_a_source_and_is_not_asked_again(tmp_path):
     refused(c, tmp_path, "teacher.init_from wants weights/gone")
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher" / "done.json").write_text("{}")
-    starts.check(c, tmp_path, 3)
+    check(c, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +140,6 @@ def test_converted_weights_are_read_by_their_shapes(converted, tmp_path, monkeyp
     c.teacher.init_from = ((converted, r"(.*)", r"\1"),)
     refused(c, tmp_path, r"head/bias of .*tiny is \(5,\), head/bias is \(3,\).*\(\?!head/\)")
     c.teacher.init_from = ((converted, r"(?!head/)(.*)", r"\1"),)
-    starts.check(c, tmp_path, 3)
+    check(c, tmp_path)
     c.teacher.model.width = 8
     refused(c, tmp_path, r"stage1_0.* of .*tiny is .*the models or their classes differ")

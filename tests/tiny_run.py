@@ -61,4 +61,4 @@ def shrink(c: Any, folder: pathlib.Path) -> None:
 
 def records(c: Any) -> Any:
     """The records of the config, rendered when they are not there yet."""
-    return experiment.open_records(c, c.data.dir)
+    return experiment.open_records(c.data, "")

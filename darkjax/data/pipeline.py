@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from darkjax.data.records import Records
+from darkjax.data.sources import Source
 from darkjax.data.views import EvalViews, ReadBatch, TrainViews, ViewConfig
 from darkjax.errors import UserError
 
@@ -45,13 +46,50 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self.close()
 
 
+def shapes(cfg: Any, batch_size: int, channels: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """(shape, dtype) of everything in a batch, by name."""
+    one = (batch_size,)
+    return {
+        "video": ((batch_size, cfg.frames, *cfg.size, channels), np.uint8),
+        "label": (one, np.int32),
+        "clip": (one, np.int32),
+        "view": (one, np.int32),
+        "domain": (one, np.int32),
+        "mask": (one, np.float32),
+    }
+
+
 def train_batches(
     records: Records,
     rows: Sequence[int] | np.ndarray,
     *,
+    batch_size: int,
+    **options: Any,
+) -> Batches:
+    """Endless training batches of one dataset: `mixed_batches` of one labelled source.
+
+    Args:
+      records: the dataset.
+      rows: record numbers to train on (`Records.select`).
+      batch_size: global; a multiple of `process_count` and of `cfg.train_views`.
+      **options: of `mixed_batches`.
+
+    Raises:
+      UserError: fewer clips than a batch, and those of `mixed_batches`.
+    """
+    rows = np.asarray(rows)
+    views = ViewConfig.of(options["cfg"]).train_views
+    if batch_size % views:
+        raise UserError(f"batch_size={batch_size} is not a multiple of train_views={views}")
+    labels = np.arange(len(records.classes), dtype=np.int32)
+    return mixed_batches((Source(records, rows, batch_size // views, labels),), **options)
+
+
+def mixed_batches(
+    sources: Sequence[Source],
+    *,
     cfg: Any,
     seed: int,
-    batch_size: int,
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -60,16 +98,16 @@ def train_batches(
 ) -> Batches:
     """Endless training batches of this process, beginning with the one of `start_step`.
 
-    Each epoch is a new shuffle of `rows`, cut to whole batches (what is left out differs from
-    epoch to epoch). Process p of P gets the p-th of P contiguous parts of every global batch, so
-    that the parts laid side by side are the batch that one process would see.
+    Each epoch of a source is a new shuffle of its rows, cut to whole batches (what is left out
+    differs from epoch to epoch); where a source has fewer clips than its part of a batch, it begins
+    again within the batch. Every batch is `cfg.train_views` blocks of the same clips, in each of
+    which the sources follow each other. Process p of P gets the p-th of P contiguous parts of every
+    global batch, so that the parts laid side by side are the batch that one process would see.
 
     Args:
-      records: the dataset.
-      rows: record numbers to train on (`Records.select`).
+      sources: of `sources.of`: the datasets and how many clips of every batch each gives.
       cfg: an object with the fields of `views.ViewConfig`.
-      seed: of the shuffle and of every choice.
-      batch_size: global; a multiple of `process_count`.
+      seed: of the shuffles and of every choice.
       start_step: how many steps were done before.
       process_index, process_count: which process this is, out of how many.
       num_threads: reading threads of each process; 0 reads in the caller.
@@ -77,30 +115,30 @@ def train_batches(
         script that uses them needs the `if __name__ == "__main__"` guard.
 
     Returns:
-      Batches with leading axis b = batch_size // process_count: `video` uint8 [b, T, h, w, C],
-      `label`, `clip` (row of the card), `view` (0), `domain` (number in `records.domains`) int32
-      [b], `mask` float32 [b] (1).
+      Batches with leading axis b, the process's share of all views: `video` uint8 [b, T, h, w, C],
+      `label` (-1 in an unlabelled source), `clip` (row of its dataset's card), `view` (0 to
+      train_views - 1), `domain` (number of the source; of one alone, the clip's in
+      `records.domains`) int32 [b], `mask` float32 [b] (1).
 
     Raises:
-      UserError: fewer clips than a batch, frames smaller than the crop, or a field of `cfg`
-        that does not fit.
+      UserError: one source with fewer clips than a batch, frames smaller than the crop, different
+        channels, or a field of `cfg` that does not fit.
     """
     import grain
 
-    rows = np.asarray(rows)
-    share = _share(batch_size, process_index, process_count)
     views_cfg = ViewConfig.of(cfg)
-    views_cfg.check(records, rows)
-    if not steps_per_epoch(rows, batch_size):
+    read = _reader(tuple(sources), views_cfg)
+    views = TrainViews(tuple(sources), views_cfg, seed)
+    share = _share(views.batch_size, process_index, process_count)
+    if len(sources) == 1 and sources[0].clips > len(sources[0].rows):
         raise UserError(
-            f"expected at least {batch_size} clips for one batch; found {len(rows)}: "
-            "use a smaller batch_size"
+            f"expected at least {sources[0].clips} clips for one batch; found "
+            f"{len(sources[0].rows)}: use a smaller batch_size"
         )
-    views = TrainViews(records.meta, views_cfg, rows, seed, batch_size)
     mine = slice(process_index * share, (process_index + 1) * share)
     steps = grain.MapDataset.source(range(start_step, 2**62))
     batches = steps.map(functools.partial(views.batch, part=mine))
-    return _iterate(batches.map(_reader(records, rows, views_cfg)), num_threads, workers)
+    return _iterate(batches.map(read), num_threads, workers)
 
 
 def eval_batches(
@@ -132,22 +170,39 @@ def eval_batches(
     Raises:
       UserError: no rows, frames smaller than the crop, or a field of `cfg` that does not fit.
     """
+    labels = np.arange(len(records.classes), dtype=np.int32)
+    (batches,) = ordered_batches(
+        (Source(records, np.asarray(rows), batch_size, labels),),
+        cfg=cfg,
+        batch_size=batch_size,
+        process_index=process_index,
+        process_count=process_count,
+        num_threads=num_threads,
+    )
+    return batches
+
+
+def ordered_batches(
+    sources: Sequence[Source],
+    *,
+    cfg: Any,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+) -> Iterator[Batches]:
+    """`eval_batches` of each source in turn, with the labels and domains of `mixed_batches`."""
     import grain
 
-    rows = np.asarray(rows)
     share = _share(batch_size, process_index, process_count)
     views_cfg = ViewConfig.of(cfg)
-    views_cfg.check(records, rows)
-    views = EvalViews(records.meta, views_cfg, rows)
-    padded = -(-len(views) // batch_size) * batch_size
-    parts = [range(k, k + share) for k in range(process_index * share, padded, batch_size)]
-    batches = grain.MapDataset.source(parts).map(views.part)
-    return _iterate(batches.map(_reader(records, rows, views_cfg)), num_threads, 0)
-
-
-def steps_per_epoch(rows: Sequence[int] | np.ndarray, batch_size: int) -> int:
-    """Training steps in which every clip is seen once, up to the remainder of a batch."""
-    return len(rows) // batch_size
+    read = _reader(tuple(sources), views_cfg)
+    for number, source in enumerate(sources):
+        views = EvalViews(source.records.meta, views_cfg, source.rows, number)
+        padded = -(-len(views) // batch_size) * batch_size
+        parts = [range(k, k + share) for k in range(process_index * share, padded, batch_size)]
+        batches = grain.MapDataset.source(parts).map(views.part)
+        yield _iterate(batches.map(read), num_threads, 0)
 
 
 def _share(batch_size: int, process_index: int, process_count: int) -> int:
@@ -164,8 +219,14 @@ def _share(batch_size: int, process_index: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _reader(records: Records, rows: np.ndarray, cfg: ViewConfig) -> ReadBatch:
-    return ReadBatch(records, cfg, int(records.meta["channels"][rows[0]]))
+def _reader(sources: tuple[Source, ...], cfg: ViewConfig) -> ReadBatch:
+    for source in sources:
+        cfg.check(source.records, source.rows)
+    found = {int(s.records.meta["channels"][s.rows[0]]): s.records.directory for s in sources}
+    if len(found) > 1:
+        said = ", ".join(f"{where} has {count}" for count, where in found.items())
+        raise UserError(f"expected sources of as many channels each; found: {said}")
+    return ReadBatch(sources, cfg, next(iter(found)))
 
 
 def _iterate(batches: Any, num_threads: int, workers: int) -> Batches:

@@ -18,6 +18,8 @@ def rows(records: Records, data: Any) -> tuple[np.ndarray, np.ndarray, str]:
     `"fold"`: inside `data.train_split`, the groups (sessions, performers) of `data.fold` are
     held out; no group is on both sides.
 
+    A group may be on both sides of official splits: those of ARID as published are like that.
+
     Raises:
       UserError: the dataset has no such split or fold, or `data.split` is neither of the two.
     """
@@ -29,10 +31,19 @@ def rows(records: Records, data: Any) -> tuple[np.ndarray, np.ndarray, str]:
                 f"data.split='official' needs the split {data.eval_split!r}; {records.directory} "
                 f"has {found}: convert a folder that has its clips, or take data.split='fold'"
             )
-        train = records.select(data.train_split)
+        train = train_rows(records, data)
         return train, records.select(data.eval_split), f"{name}-{data.eval_split}"
     if data.split == "fold":
-        train = records.select(data.train_split, holdout=data.fold)
+        train = train_rows(records, data)
         held = records.select(data.train_split, fold=data.fold)
         return train, held, f"{name}-fold{data.fold}"
     raise UserError(f"data.split={data.split!r} is not 'official' or 'fold'")
+
+
+def train_rows(records: Records, data: Any) -> np.ndarray:
+    """The training records alone, of a dataset that nothing is judged on.
+
+    Raises:
+      UserError: no such split or fold in this dataset.
+    """
+    return records.select(data.train_split, holdout=data.fold if data.split == "fold" else None)

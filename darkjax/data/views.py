@@ -14,6 +14,7 @@ from darkjax.data import sampling
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
 from darkjax.data.sampling import Window
+from darkjax.data.sources import Source
 from darkjax.errors import UserError
 
 SAMPLINGS = ("dense", "segments")
@@ -35,6 +36,7 @@ class ViewConfig:
       centre: (height, width) of the middle of every frame outside which nothing is looked at, in
         training and evaluation (a fisheye's rim); () is the whole frame.
       flip: mirror half of the training views.
+      train_views: views of each clip of a training batch, every one drawn for itself.
       views_clips, views_crops: evaluation views of a clip, in time and space.
     """
 
@@ -46,6 +48,7 @@ class ViewConfig:
     scale: tuple[float, float] = (0.25, 1.0)
     centre: tuple[int, ...] = ()
     flip: bool = True
+    train_views: int = 1
     views_clips: int = 1
     views_crops: int = 1
 
@@ -60,7 +63,7 @@ class ViewConfig:
                     f"expected {name} out of {', '.join(map(str, known))}; "
                     f"found {getattr(self, name)!r} in the config"
                 )
-        for name in ("frames", "stride", "views_clips"):
+        for name in ("frames", "stride", "train_views", "views_clips"):
             if getattr(self, name) < 1:
                 raise UserError(
                     f"expected {name} of at least 1; found {getattr(self, name)} in the config"
@@ -129,52 +132,82 @@ class ViewConfig:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What is to be read of one record. `record` is -1 for padding."""
+    """What is to be read of one record of a source. `record` is -1 for padding."""
 
     record: int
     frames: np.ndarray
     window: Window
     view: int = 0
+    source: int = 0
 
 
-@functools.lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The shuffle of one epoch: int64 [count].
+@functools.lru_cache(maxsize=16)
+def epoch_order(seed: int, epoch: int, count: int, source: int = 0) -> np.ndarray:
+    """The shuffle of one epoch of a source: int64 [count].
 
     Not grain's own: its `index_shuffle` takes 0.7 ms an index on data sets of some hundred
     clips, more than reading the clip does.
     """
-    return np.random.default_rng([seed, epoch]).permutation(count)
+    key = [seed, epoch, source] if source else [seed, epoch]
+    return np.random.default_rng(key).permutation(count)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainViews:
-    """The random views of training, as a function of the step."""
+    """The random views of training, as a function of the step.
 
-    meta: dict[str, np.ndarray]
+    A batch is `train_views` blocks of the same clips; in each block the sources follow each other.
+    So positions are fixed, and a part that takes every n-th example has its share of all.
+    """
+
+    sources: tuple[Source, ...]
     cfg: ViewConfig
-    rows: np.ndarray
     seed: int
-    batch_size: int
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of a whole batch."""
+        return sum(source.clips for source in self.sources) * self.cfg.train_views
 
     def batch(self, step: int, part: slice = slice(None)) -> list[View]:
         """The views of one global batch, or of a part of it."""
-        steps = len(self.rows) // self.batch_size
-        epoch, position = divmod(step, steps)
-        order = epoch_order(self.seed, epoch, len(self.rows))
-        first = position * self.batch_size
-        numbers = range(step * self.batch_size, (step + 1) * self.batch_size)
-        records = self.rows[order[first : first + self.batch_size]]
-        return [
-            # A counter-based generator: independent streams for different keys, and cheap.
-            self.view(int(record), np.random.Generator(np.random.Philox(key=[self.seed, number])))
-            for record, number in zip(records[part], numbers[part], strict=True)
+        clips = [
+            (number, int(record))
+            for number, source in enumerate(self.sources)
+            for record in self._clips(step, number, source)
         ]
+        first = step * self.batch_size
+        views = []
+        for position in range(self.batch_size)[part]:
+            view, clip = divmod(position, len(clips))
+            # A counter-based generator: independent streams for different keys, and cheap.
+            key = [self.seed, first + position]
+            rng = np.random.Generator(np.random.Philox(key=key))
+            number, record = clips[clip]
+            chosen = self.view(record, rng, self.sources[number].records.meta)
+            views.append(dataclasses.replace(chosen, view=view, source=number))
+        return views
 
-    def view(self, record: int, rng: np.random.Generator) -> View:
+    def _clips(self, step: int, number: int, source: Source) -> np.ndarray:
+        """The records of one step. An epoch of a source is cut to whole batches, unless the source
+        has fewer clips than its part of one batch: then it begins again within the batch."""
+        count, rows = source.clips, source.rows
+        if steps := len(rows) // count:
+            epoch, position = divmod(step, steps)
+            order = epoch_order(self.seed, epoch, len(rows), number)
+            return rows[order[position * count : (position + 1) * count]]
+        numbers = np.arange(step * count, (step + 1) * count)
+        return np.array(
+            [
+                rows[epoch_order(self.seed, int(epoch), len(rows), number)[place]]
+                for epoch, place in zip(*divmod(numbers, len(rows)), strict=True)
+            ]
+        )
+
+    def view(self, record: int, rng: np.random.Generator, meta: dict[str, np.ndarray]) -> View:
         """A random view of one record."""
         cfg = self.cfg
-        count, height, width = (int(self.meta[k][record]) for k in ("frames", "height", "width"))
+        count, height, width = (int(meta[k][record]) for k in ("frames", "height", "width"))
         if cfg.sampling == "dense":
             frames = sampling.random_clip(count, cfg.frames, cfg.stride, rng)
         else:
@@ -197,6 +230,7 @@ class EvalViews:
     meta: dict[str, np.ndarray]
     cfg: ViewConfig
     rows: np.ndarray
+    source: int = 0
 
     def __len__(self) -> int:
         return len(self.rows) * self.cfg.views_clips * self.cfg.views_crops
@@ -217,7 +251,7 @@ class EvalViews:
             size = sampling.largest_window(*inner, cfg.size)
         clip, crop = divmod(view, cfg.views_crops)
         window = sampling.spaced_crops(*inner, size, cfg.views_crops)[crop]
-        return View(record, clips[clip], cfg.placed(window, height, width), view)
+        return View(record, clips[clip], cfg.placed(window, height, width), view, self.source)
 
     def part(self, numbers: range) -> list[View]:
         """Several views; numbers past the end are padding."""
@@ -228,15 +262,12 @@ class EvalViews:
 class ReadBatch:
     """Reads views into a batch: `list of View -> dict of arrays`."""
 
-    records: Records
+    sources: tuple[Source, ...]
     cfg: ViewConfig
     channels: int
 
     def __call__(self, views: Sequence[View]) -> dict[str, np.ndarray]:
-        meta = self.records.meta
         video = np.empty((len(views), self.cfg.frames, *self.cfg.size, self.channels), np.uint8)
-        ids = np.array([view.record for view in views])
-        real = ids >= 0
         for out, view in zip(video, views, strict=True):
             if view.record >= 0:
                 self._read(view, out)
@@ -244,24 +275,39 @@ class ReadBatch:
                 out[...] = 0
         return {
             "video": video,
-            "label": np.where(real, meta["label"][ids], 0).astype(np.int32),
-            "clip": np.where(real, meta["clip"][ids], -1).astype(np.int32),
+            "label": np.array([self._label(view) for view in views], np.int32),
+            "clip": np.array([self._number(view, "clip", -1) for view in views], np.int32),
             "view": np.array([view.view for view in views], np.int32),
-            "domain": np.where(real, meta["domain"][ids], 0).astype(np.int32),
-            "mask": real.astype(np.float32),
+            "domain": np.array([self._domain(view) for view in views], np.int32),
+            "mask": np.array([view.record >= 0 for view in views], np.float32),
         }
+
+    def _number(self, view: View, field: str, padding: int = 0) -> int:
+        """A number that the dataset has of the view's record."""
+        if view.record < 0:
+            return padding
+        return int(self.sources[view.source].records.meta[field][view.record])
+
+    def _label(self, view: View) -> int:
+        """Here the labels of unlabelled sources end."""
+        own = self._number(view, "label")
+        return int(self.sources[view.source].labels[own]) if view.record >= 0 else 0
+
+    def _domain(self, view: View) -> int:
+        return view.source if len(self.sources) > 1 else self._number(view, "domain")
 
     def _read(self, view: View, out: np.ndarray) -> None:
         """Copy one view into its place [T, h, w, C] of the batch."""
+        records = self.sources[view.source].records
         y, x, height, width, flip = view.window
         window = ((y, y + height), (x, x + width))
         if (height, width) != self.cfg.size:
-            clip = self.records.read_frames(view.record, view.frames, *window)
+            clip = records.read_frames(view.record, view.frames, *window)
             clip = resize_clip(clip, self.cfg.size)
             out[...] = clip[:, :, ::-1] if flip else clip
         elif flip:
-            clip = self.records.read_frames(view.record, view.frames, *window)
+            clip = records.read_frames(view.record, view.frames, *window)
             for channel in range(self.channels):  # 5 times faster than all channels at once
                 out[..., channel] = clip[:, :, ::-1, channel]
         else:
-            self.records.read_frames(view.record, view.frames, *window, out=out)
+            records.read_frames(view.record, view.frames, *window, out=out)

@@ -50,8 +50,8 @@ def predict(
     """Class probabilities of every clip, averaged over its views.
 
     Args:
-      step: from `make_predict`.
-      variables: params and batch_stats.
+      step: from `make_predict`, or any other function to `[B, E]` that is the same everywhere.
+      variables: of the method.
       records: the dataset.
       rows: which records.
       data: `config.data`; `views_clips` x `views_crops` views of each clip.
@@ -122,19 +122,25 @@ def relabelled(found: Predictions, names: Sequence[str], classes: Sequence[str])
 
 
 def results(
-    found: Predictions, records: Records, name: str, data: Any, classes: Sequence[str]
+    found: Predictions,
+    numbers: Mapping[str, float],
+    records: Records,
+    name: str,
+    data: Any,
+    classes: Sequence[str],
 ) -> dict[str, Any]:
     """Everything a report needs, as JSON: numbers, confusion, per class, by brightness, views.
 
-    `classes` are the names in the order of the probabilities.
+    `numbers` begin with what the confusion counts; `classes` are the names in the order of the
+    probabilities.
     """
     state = metrics.Classification.from_logits(found.probabilities, found.label)
     luma = np.array([records.clips[c]["mean_luma"] for c in found.clip])
     correct = found.probabilities.argmax(1) == found.label
     return {
-        "name": f"top-1@{data.views_clips}x{data.views_crops} {name}",
+        "name": f"{next(iter(numbers))}@{data.views_clips}x{data.views_crops} {name}",
         "classes": list(classes),
-        "numbers": summarise(found),
+        "numbers": dict(numbers),
         "confusion": np.asarray(state.confusion.counts).tolist(),
         "per_class": [
             {"class": classes[k], **_plain(row._asdict())}

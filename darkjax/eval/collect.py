@@ -8,22 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from darkjax import trained, writers
-from darkjax.data import pipeline
+from darkjax import config as configs
+from darkjax import methods, trained, writers
+from darkjax.data import pipeline, split
 from darkjax.data.records import Records
 from darkjax.eval import report
 from darkjax.eval.enhancers import to_uint8
-from darkjax.methods import base
 
 
 def write(
     config: Any,
     workdir: str,
     records: Records,
-    rows: np.ndarray,
     found: Mapping[str, Any],
     command: str = "",
 ) -> pathlib.Path:
@@ -32,19 +30,21 @@ def write(
     Args:
       config: the resolved config.
       workdir: the run's folder.
-      records: the dataset.
-      rows: the records that were evaluated; some of them are shown.
-      found: `classify.results` of the last stage.
+      records: of the last stage; some of the clips that were judged are shown.
+      found: the last stage's `results.json`.
       command: what was typed to make the run.
     """
     path = pathlib.Path(workdir, "report.html")
+    _, rows, _ = split.rows(records, configs.data_of(config, config.stages[-1]))
     stages = [
         report.StageLog(name, writers.history(os.path.join(workdir, name)))
         for name in config.stages
     ]
     facts = report.run_facts() | ({"Command": command} if command else {})
-    results, clips = None, []
+    results, predicted = None, None
     if "classes" in found:
+        with np.load(pathlib.Path(workdir, config.stages[-1], "predictions.npz")) as kept:
+            predicted = dict(zip(kept["clip"].tolist(), kept["probabilities"], strict=True))
         results = report.Results(
             classes=found["classes"],
             confusion=np.asarray(found["confusion"]),
@@ -52,11 +52,12 @@ def write(
             views=found["name"],
             terciles=[(r["name"], r["n"], r["accuracy"]) for r in found["brightness"]],
         )
-        chosen = np.linspace(0, len(rows) - 1, min(config.report_clips, len(rows))).astype(int)
-        clips = pictures(config, workdir, records, rows[chosen])
-    else:  # an enhancer: its numbers are facts, its pictures a file beside
+    elif found["numbers"]:
         facts |= {found["name"]: ", ".join(f"{k} {v:.6g}" for k, v in found["numbers"].items())}
+    if pathlib.Path(workdir, "before_after.png").exists():
         facts |= {"Pictures": "before_after.png"}
+    chosen = np.linspace(0, len(rows) - 1, min(config.report_clips, len(rows))).astype(int)
+    clips = pictures(config, workdir, records, rows[chosen], predicted)
     report.write_report(
         path,
         title=f"{config.stages[-1]} of {os.path.basename(os.path.normpath(workdir))}",
@@ -70,41 +71,43 @@ def write(
 
 
 def pictures(
-    config: Any, workdir: str, records: Records, rows: np.ndarray
+    config: Any,
+    workdir: str,
+    records: Records,
+    rows: np.ndarray,
+    predicted: Mapping[int, np.ndarray] | None = None,
 ) -> list[report.ClipPicture]:
-    """The given records as the last stage saw them, with its prediction and attention."""
+    """The given records as the last stage saw them (`Method.look`), and what it took them for.
+
+    `predicted` has the class probabilities by clip (row of the card); None where nothing is
+    classified.
+    """
     name = config.stages[-1]
-    stage = config[name]
     method, variables, _ = trained.load(config, name, workdir, records)
 
-    data = config.data.copy_and_resolve_references()
+    data = configs.data_of(config, name)
     data.views_clips = data.views_crops = 1
 
     @jax.jit
-    def look(variables: Any, batch: Any) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-        logits, out = method.predict(variables, batch)
-        seen = method.attention(out, batch["video"].shape) if method.attention else None
-        # What the network looked at: an enhancer of its own, or the config's luminous input.
-        bright = out.get("enhanced")
-        if bright is None:
-            bright = base.luminous_view(stage, base.to_float(batch["video"]))
-        return jax.nn.softmax(logits.astype(jnp.float32)), seen, bright
+    def look(variables: Any, batch: Any) -> methods.Look:
+        return method.look(batch, method.predict(variables, batch)[1])
 
     shown = []
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
-            probabilities, seen, bright = jax.device_get(look(variables, batch))
-            best = int(probabilities[0].argmax())
-            frames = batch["video"][0]
+            seen = jax.device_get(look(variables, batch))
+            clip = int(batch["clip"][0])
+            probabilities = np.zeros(1) if predicted is None else predicted[clip]
+            best = int(probabilities.argmax())
             shown.append(
                 report.ClipPicture(
-                    clip_id=records.clips[int(batch["clip"][0])]["id"],
+                    clip_id=records.clips[clip]["id"],
                     truth=records.classes[int(batch["label"][0])],
-                    predicted=records.classes[best],
-                    probability=float(probabilities[0, best]),
-                    frames=frames,
-                    enhanced=to_uint8(bright[0]),
-                    attention=None if seen is None else np.asarray(seen[0]),
+                    predicted=None if predicted is None else records.classes[best],
+                    probability=float(probabilities[best]),
+                    frames=batch["video"][0],
+                    enhanced=to_uint8(seen.video[0]),
+                    attention=None if seen.heat is None else np.asarray(seen.heat[0]),
                 )
             )
     return shown

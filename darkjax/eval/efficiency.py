@@ -36,7 +36,7 @@ def parameter_table(method: Method, batch: dict[str, Any]) -> list[tuple[str, in
 
 
 def compiled_step(
-    method: Method, config: Any, stage: Any, batch: dict[str, Any], mesh: jax.sharding.Mesh
+    method: Method, config: Any, stage: Any, examples: int, mesh: jax.sharding.Mesh
 ) -> dict[str, float]:
     """Needs of one training step as the compiler counts them; the step is not run.
 
@@ -47,22 +47,19 @@ def compiled_step(
     tx = optim.make(stage.optim, 1000)
 
     def init() -> states.TrainState:
-        one = {k: jnp.zeros((1, *v.shape[1:]), v.dtype) for k, v in batch.items()}
-        variables = method.init(jax.random.key(0), one)
-        trainable, _ = optim.split(variables["params"], method.frozen)
+        one = {k: jnp.zeros(v.shape, v.dtype) for k, v in method.spec.like(1).items()}
+        collections = dict(method.init(jax.random.key(0), one))
+        params = collections.pop("params")
+        trainable, _ = optim.split(params, method.frozen)
         return states.TrainState(
-            jnp.zeros((), jnp.int32),
-            variables["params"],
-            variables.get("batch_stats", {}),
-            tx.init(trainable),
-            {},
+            jnp.zeros((), jnp.int32), params, collections, tx.init(trainable), {}
         )
 
     like = jax.eval_shape(init)
     shardings = sharding.by_rules(mesh, like, config.sharding)
     update = train.make_update(method, tx, stage, config.seed, 1000, mesh, shardings)
     with jax.set_mesh(mesh):
-        compiled = update.lower(like, batch).compile()
+        compiled = update.lower(like, method.spec.like(examples)).compile()
     memory = compiled.memory_analysis()
     cost = compiled.cost_analysis() or {}
     return {

@@ -71,7 +71,8 @@ class ClipPicture:
     """A sample clip: what went in, what the model saw and where it looked.
 
     Attributes:
-        truth, predicted: class names; probability: of the predicted class, in [0, 1].
+        truth, predicted: class names, None where nothing was classified; probability: of the
+          predicted class, in [0, 1].
         frames: uint8 [T, H, W, C] as recorded.
         enhanced: uint8 [T, H, W, C] after gamma correction or another enhancer, or None.
         attention: float [t, h, w] of any resolution, or None.
@@ -79,7 +80,7 @@ class ClipPicture:
 
     clip_id: str
     truth: str
-    predicted: str
+    predicted: str | None
     probability: float
     frames: np.ndarray
     enhanced: np.ndarray | None = None
@@ -281,8 +282,10 @@ def _tables(results: Results) -> str:
 
 
 def _clips(clips: Sequence[ClipPicture]) -> str:
-    right = sum(c.truth == c.predicted for c in clips)
-    note = f"{right} of these {len(clips)} clips are classified correctly; time runs to the right."
+    note = "Time runs to the right."
+    if any(c.predicted is not None for c in clips):
+        right = sum(c.truth == c.predicted for c in clips)
+        note = f"{right} of these {len(clips)} clips are classified correctly; {note.lower()}"
     body = "".join(_clip(c) for c in clips)
     return section("Sample clips", f'<p class="note">{note}</p><div class="clips">{body}</div>')
 
@@ -304,8 +307,12 @@ def _clip(clip: ClipPicture) -> str:
     )
     verdict = "✓ right" if right else "✗ wrong"
     told = f"predicted {clip.predicted} ({percent(clip.probability)}), truth {clip.truth}"
+    if clip.predicted is None:
+        said = escape(clip.truth)
+    else:
+        said = f'<span class="verdict">{verdict}</span>: {escape(told)}'
     return (
         f'<figure class="clip{" right" if right else ""}"><figcaption>'
-        f'<span class="verdict">{verdict}</span>: {escape(told)}<br>'
+        f"{said}<br>"
         f'<span class="note">{escape(clip.clip_id)}</span></figcaption>{strips}</figure>'
     )

@@ -6,19 +6,46 @@ import difflib
 import importlib
 from typing import Any
 
+from darkjax import models
 from darkjax.errors import UserError
-from darkjax.methods.base import Aux, Method
+from darkjax.methods.base import Aux, Look, Method, Spec
 
 METHODS = ("supervised", "lift", "dtcm", "enhancer")
 
-__all__ = ["METHODS", "Aux", "Method", "make"]
+__all__ = ["METHODS", "Aux", "Look", "Method", "Spec", "is_name", "make"]
 
 
-def make(config: Any, num_classes: int) -> Method:
-    """The method a stage's config names (`config.method`), for K classes."""
+def is_name(name: Any) -> bool:
+    """Whether this may name a method: one of ours, or `package.module:function` of anyone's."""
+    return isinstance(name, str) and (name in METHODS or models.is_outside(name))
+
+
+def make(config: Any, spec: Spec) -> Method:
+    """The method that a stage's config names (`config.method`).
+
+    Args:
+      config: the stage's section, resolved.
+      spec: classes and batches; `Spec.numbered(K)` where nothing is known of the batches.
+
+    Raises:
+      UserError: no such method, or values of the section that do not fit it.
+    """
     name = config.method
-    if name not in METHODS:
+    if name in METHODS:
+        return importlib.import_module(f"darkjax.methods.{name}").make(config, spec)
+    if not is_name(name):
         close = difflib.get_close_matches(str(name), METHODS, n=1)
         hint = f": did you mean {close[0]!r}?" if close else f": known are {', '.join(METHODS)}"
-        raise UserError(f"method={name!r} is not a method{hint}")
-    return importlib.import_module(f"darkjax.methods.{name}").make(config, num_classes)
+        raise UserError(f"method={name!r} is not a method{hint}, or package.module:function")
+    method = models.outside(name, "method")(config, spec)
+    missing = [
+        part
+        for part in ("init", "loss", "predict", "look", "judge", "fits", "frozen")
+        if not hasattr(method, part)
+    ]
+    if missing:
+        raise UserError(
+            f"method={name!r} gave a {type(method).__name__} without {', '.join(missing)}: "
+            "expected a darkjax.methods.Method (docs/extending.md)"
+        )
+    return method

@@ -1,13 +1,15 @@
-"""What a method is: three pure functions over pytrees, and the parameters it leaves alone."""
+"""What a method is: pure functions over pytrees, and what is to be known of them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
@@ -15,33 +17,140 @@ from darkjax.ops import augment, enhance
 
 Variables = dict[str, Any]
 Batch = Mapping[str, Array]
-
-
-class Aux(NamedTuple):
-    """What a loss returns beside its value: scalars to log, and the new batch statistics."""
-
-    metrics: dict[str, Array]
-    batch_stats: Any
+JUDGES = ("classes", "frames", "codes", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """How a paper trains a model.
+class Spec:
+    """What a method is made for: the classes and the batches, as the pipeline gives them.
 
-    `init(rng, batch) -> variables`; `loss(variables, batch, rng, progress) -> (scalar, Aux)`,
-    `progress` in [0, 1] is the share of training done, traced; `predict(variables, batch) ->
-    (logits [B, K], out)`. `frozen` are regular expressions of parameter paths (`a/b/kernel`)
-    that get no gradient and no optimiser state. `attention(out, shape)` is a heat map
-    `[B, T, h, w]` of where the model looked in clips of that shape, or None. A method that does
-    not classify has clips `[B, T, H, W, C]` in [0, 1] in the place of logits: an enhancer.
+    Attributes:
+      classes: names, in the order of the labels.
+      domains: names, in the order of `batch["domain"]`: of the sources, where there are several.
+      batch: shapes and dtypes of a whole batch, by name.
+      views: augmented views of each clip, V: a batch is V blocks of B / V clips, one after another.
     """
 
-    init: Callable[[Array, Batch], Variables]
-    loss: Callable[[Variables, Batch, Array, Array], tuple[Array, Aux]]
-    predict: Callable[[Variables, Batch], tuple[Array, dict[str, Array]]]
-    frozen: tuple[str, ...] = ()
-    attention: Callable[[dict[str, Array], tuple[int, ...]], Array] | None = None
-    classifies: bool = True
+    classes: tuple[str, ...]
+    domains: tuple[str, ...] = ()
+    batch: Mapping[str, jax.ShapeDtypeStruct] = dataclasses.field(
+        default_factory=lambda: types.MappingProxyType({})
+    )
+    views: int = 1
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    def like(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a batch of that many examples."""
+        return {
+            k: jax.ShapeDtypeStruct((examples, *v.shape[1:]), v.dtype)
+            for k, v in self.batch.items()
+        }
+
+    @classmethod
+    def numbered(cls, num_classes: int) -> Spec:
+        """K classes without names, for tests and notebooks."""
+        return cls(tuple(map(str, range(num_classes))))
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its value: scalars to log, and the collections that it changed."""
+
+    metrics: dict[str, Array]
+    collections: dict[str, Any] = {}  # noqa: RUF012 (nobody writes into it)
+
+
+class Look(NamedTuple):
+    """What a report shows of a batch: `video` `[B, T, H, W, C]` in [0, 1], the clips as the model
+    saw them; `heat` `[B, T, h, w]` in [0, 1], where it looked, or None."""
+
+    video: Array
+    heat: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Method:
+    """How a paper trains a model: the base of a frozen dataclass for each paper.
+
+    Its members are what it was made of (config, models); its methods are pure. A method of one's
+    own may live outside this package: `docs/extending.md`.
+
+    Attributes:
+      config: the stage's section, resolved.
+      spec: classes and batches.
+      frozen: regular expressions of parameter paths (`a/b/kernel`) that get no gradient and no
+        optimiser state.
+      judge: what its evaluation is (`eval.judges`): "classes" (scores are logits `[B, K]`),
+        "frames" (enhanced clips `[B, T, H, W, C]` in [0, 1]), "codes" (embeddings `[B, E]`),
+        "none".
+      fits: whether it has `fit`.
+    """
+
+    config: Any
+    spec: Spec
+    judge: ClassVar[str] = "classes"
+    fits: ClassVar[bool] = False
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return tuple(self.config.freeze)
+
+    def init(self, rng: Array, batch: Batch) -> Variables:
+        """`params`, and any other collection: batch statistics, a momentum teacher, a queue.
+
+        What is not `params` has no gradient; the loop carries it under its own name.
+        """
+        raise NotImplementedError
+
+    def loss(
+        self, variables: Variables, batch: Batch, rng: Array, progress: Array
+    ) -> tuple[Array, Aux]:
+        """The scalar to lower; `progress` in [0, 1] is the share of training done, traced."""
+        raise NotImplementedError
+
+    def predict(self, variables: Variables, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        """Scores, by `judge`, and everything else by name."""
+        raise NotImplementedError
+
+    def fit(self, variables: Variables, batches: Iterable[Batch]) -> dict[str, Any]:
+        """What is made of the trained weights before they are judged, such as the codes of a k-NN.
+
+        `batches` are unaugmented training clips, one view each, in a fixed order; `collect` runs
+        through them. `predict` finds the result, nested dicts of arrays, in `variables["fitted"]`,
+        and every checkpoint that is judged carries it.
+        """
+        raise NotImplementedError
+
+    def look(self, batch: Batch, out: Mapping[str, Array]) -> Look:
+        """What the report shows of a batch and of what `predict` gave beside its scores."""
+        return Look(to_float(batch["video"]))
+
+
+def labelled(batch: Batch) -> Float[Array, "B"]:
+    """The mask of the examples that have a label: the label of any other is -1."""
+    return jnp.where(batch["label"] >= 0, batch["mask"], 0.0)
+
+
+def collect(
+    step: Callable[[Variables, Batch], Any], variables: Variables, batches: Iterable[Batch]
+) -> Any:
+    """Run `step(variables, batch)`, a pytree of `[B, ...]`, over batches: numpy `[M, ...]`.
+
+    Padding is left out; every process of a job gets all of it, in the order of the clips.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    whole = None if mesh.empty else jax.sharding.PartitionSpec()
+    run = jax.jit(lambda v, b: (step(v, b), b["mask"]), out_shardings=whole)
+    found = []
+    for batch in batches:
+        rows, mask = jax.tree.map(
+            lambda x: np.asarray(x.addressable_data(0)), run(variables, batch)
+        )
+        found.append(jax.tree.map(lambda x, m=mask: x[m > 0], rows))
+    return jax.tree.map(lambda *x: np.concatenate(x), *found)
 
 
 def to_float(video: Array) -> Float[Array, "B T H W C"]:
@@ -72,7 +181,10 @@ def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, 
 def augmented(
     config: Any, batch: Batch, num_classes: int, rng: Array
 ) -> tuple[Float[Array, "B T H W C"], Float[Array, "B K"]]:
-    """The clips as float in [0, 1] after `config.augment`, and their (soft) targets."""
+    """The clips as float in [0, 1] after `config.augment`, and their (soft) targets.
+
+    The target of a clip without a label means nothing: `labelled` is the mask of those that have.
+    """
     target = jax.nn.one_hot(batch["label"], num_classes, dtype=jnp.float32)
     if config.label_smoothing:
         eps = config.label_smoothing

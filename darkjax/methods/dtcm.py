@@ -34,10 +34,13 @@ rate for the enhancer (`optim.lr_scale`), `augment.affine`, and the enhancer alo
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from darkjax import losses, models
 from darkjax.errors import UserError
@@ -48,35 +51,41 @@ OBJECTIVES = ("total", "recognition")
 SEES = {"": "classifier/"}  # `mean` and `std` are those of the classifier's weights
 
 
-def make(config: Any, num_classes: int) -> base.Method:
-    """Fields: model, enhancer, enhancer_frozen, objective, alpha, w_stc, w_col, w_tv, exposure,
-    loss_form, mean, std, augment, label_smoothing, freeze.
-    """
-    if config.objective not in OBJECTIVES:
-        raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
-    options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}
-    enhancer = models.build(config.enhancer, None, section="enhancer", **options)
-    classifier = models.build(config.model, num_classes, **options)
-    learns = not config.enhancer_frozen
+@dataclasses.dataclass(frozen=True, eq=False)
+class DTCM(base.Method):
+    """Fields used: enhancer_frozen, objective, alpha, w_stc, w_col, w_tv, exposure, loss_form,
+    mean, std, augment, label_smoothing, freeze."""
 
-    def init(rng, batch):
+    enhancer: nn.Module
+    classifier: nn.Module
+
+    @property
+    def learns(self) -> bool:
+        """Whether the enhancer is trained."""
+        return not self.config.enhancer_frozen
+
+    @property
+    def frozen(self):
+        return (*self.config.freeze, *(() if self.learns else (r"enhancer/.*",)))
+
+    def init(self, rng, batch):
         video = base.to_float(batch["video"])
-        e = enhancer.init(rng, video, train=False)
-        view = base.normalise(video, config.mean, config.std)
-        c = classifier.init(jax.random.fold_in(rng, 1), view, train=False)
+        e = self.enhancer.init(rng, video, train=False)
+        view = base.normalise(video, self.config.mean, self.config.std)
+        c = self.classifier.init(jax.random.fold_in(rng, 1), view, train=False)
         return {
             kind: {"enhancer": e.get(kind, {}), "classifier": c.get(kind, {})}
             for kind in ("params", "batch_stats")
         }
 
-    def forward(variables, video, train, **rngs):
+    def forward(self, variables: base.Variables, video: Array, train: bool, **rngs: Any) -> Any:
         """(logits, classifier's out, enhanced, enhancer's out, new statistics)."""
-        kwargs = {"mutable": ["batch_stats"]}
-        (enhanced, seen), new_e = enhancer.apply(
-            _part(variables, "enhancer"), video, train=train and learns, **kwargs
+        kwargs: dict[str, Any] = {"mutable": ["batch_stats"]}
+        (enhanced, seen), new_e = self.enhancer.apply(
+            _part(variables, "enhancer"), video, train=train and self.learns, **kwargs
         )
-        view = base.normalise(enhanced, config.mean, config.std)
-        (logits, out), new_c = classifier.apply(
+        view = base.normalise(enhanced, self.config.mean, self.config.std)
+        (logits, out), new_c = self.classifier.apply(
             _part(variables, "classifier"), view, train=train, **kwargs, **rngs
         )
         stats = {
@@ -85,19 +94,22 @@ def make(config: Any, num_classes: int) -> base.Method:
         }
         return logits, out, enhanced, seen, stats
 
-    def loss(variables, batch, rng, progress):
+    def loss(self, variables, batch, rng, progress):
         del progress
-        video, target = base.augmented(config, batch, num_classes, rng)
+        config = self.config
+        video, target = base.augmented(config, batch, self.spec.num_classes, rng)
         rngs = {"dropout": base.dropout_key(rng)}
-        logits, _, enhanced, seen, stats = forward(variables, video, True, rngs=rngs)
+        logits, _, enhanced, seen, stats = self.forward(variables, video, True, rngs=rngs)
 
         def mean(values):
             return losses.masked_mean(values, batch["mask"])
 
-        ce = mean(losses.soft_cross_entropy(logits, target))
-        metrics = {"ce": ce, "accuracy": mean(base.accuracy(logits, batch["label"]))}
+        known = base.labelled(batch)
+        ce = losses.masked_mean(losses.soft_cross_entropy(logits, target), known)
+        right = losses.masked_mean(base.accuracy(logits, batch["label"]), known)
+        metrics = {"ce": ce, "accuracy": right}
         value = ce
-        if learns:
+        if self.learns:
             consistency = mean(enhance_losses.spatio_temporal_consistency(enhanced, video))
             dark = mean(
                 enhance_losses.dark_enhancement(
@@ -112,15 +124,25 @@ def make(config: Any, num_classes: int) -> base.Method:
             metrics |= {"inconsistency": consistency, "dark": dark}
             if config.objective == "total":
                 value = ce + config.alpha * (config.w_stc * consistency + dark)
-        return value, base.Aux(metrics, stats)
+        return value, base.Aux(metrics, {"batch_stats": stats})
 
-    def predict(variables, batch):
+    def predict(self, variables, batch):
         video = base.to_float(batch["video"])
-        logits, out, enhanced, seen, _ = forward(variables, video, False)
+        logits, out, enhanced, seen, _ = self.forward(variables, video, False)
         return logits, {**out, "enhanced": enhanced, "curves": seen["curves"]}
 
-    frozen = (*config.freeze, *(() if learns else (r"enhancer/.*",)))
-    return base.Method(init, loss, predict, frozen)
+    def look(self, batch, out):
+        return base.Look(out["enhanced"])
+
+
+def make(config: Any, spec: base.Spec) -> DTCM:
+    """Also reads `model`, `enhancer`, `dtype`, `bn_group`."""
+    if config.objective not in OBJECTIVES:
+        raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
+    options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}
+    enhancer = models.build(config.enhancer, None, section="enhancer", **options)
+    classifier = models.build(config.model, spec.num_classes, **options)
+    return DTCM(config, spec, enhancer, classifier)
 
 
 def _part(variables: base.Variables, name: str) -> base.Variables:

@@ -19,9 +19,12 @@ Deviations (field -> our choice):
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from darkjax import losses, models
 from darkjax.errors import UserError
@@ -32,38 +35,36 @@ from darkjax.methods import base
 OBJECTIVES = ("zero_dce", "dtcm", "sci")
 
 
-def make(config: Any, num_classes: int) -> base.Method:
-    """Fields: enhancer, objective, loss_form, w_stc, w_col, w_tv, exposure, augment."""
-    if config.objective not in OBJECTIVES:
-        raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
-    if (config.objective == "sci") != (config.enhancer.name == "sci"):
-        raise UserError(
-            f"objective={config.objective!r} does not fit enhancer.name={config.enhancer.name!r}: "
-            "SCI has its own loss, curves the others"
-        )
-    enhancer = models.build(
-        config.enhancer,
-        None,
-        section="enhancer",
-        dtype=jnp.dtype(config.dtype),
-        bn_group=config.bn_group,
-    )
+@dataclasses.dataclass(frozen=True, eq=False)
+class Enhancer(base.Method):
+    """Fields used: objective, loss_form, w_stc, w_col, w_tv, exposure, augment, freeze."""
 
-    def init(rng, batch):
-        return dict(enhancer.init(rng, base.to_float(batch["video"]), train=False))
+    net: nn.Module
+    judge: ClassVar[str] = "frames"
 
-    def loss(variables, batch, rng, progress):
+    def init(self, rng, batch):
+        return dict(self.net.init(rng, base.to_float(batch["video"]), train=False))
+
+    def loss(self, variables, batch, rng, progress):
         del progress
-        video, _ = base.augmented(config, batch, num_classes, rng)
-        (enhanced, out), new = enhancer.apply(variables, video, train=True, mutable=["batch_stats"])
+        video, _ = base.augmented(self.config, batch, self.spec.num_classes, rng)
+        (enhanced, out), new = self.net.apply(variables, video, train=True, mutable=["batch_stats"])
 
         def mean(values):  # [B] or [B, T]
             return losses.masked_mean(values.reshape(len(video), -1).mean(1), batch["mask"])
 
         consistency = mean(enhance_losses.spatio_temporal_consistency(enhanced, video))
         metrics = {"inconsistency": consistency, "brightness": mean(enhanced.mean((2, 3, 4)))}
+        value = mean(self.objective(enhanced, video, out))
+        if self.config.objective == "dtcm":
+            value = self.config.w_stc * consistency + value
+        return value, base.Aux(metrics, dict(new))
+
+    def objective(self, enhanced: Array, video: Array, out: dict[str, Array]) -> Array:
+        """The loss of each clip `[B]` or frame `[B, T]`; of DTCM's, all but the consistency."""
+        config = self.config
         if config.objective == "dtcm":
-            dark = enhance_losses.dark_enhancement(
+            return enhance_losses.dark_enhancement(
                 enhanced,
                 out["curves"],
                 colour_weight=config.w_col,
@@ -71,22 +72,32 @@ def make(config: Any, num_classes: int) -> base.Method:
                 level=config.exposure,
                 form=config.loss_form,
             )
-            value = config.w_stc * consistency + mean(dark)
-        elif config.objective == "zero_dce":
-            value = mean(_zero_dce(config, enhanced, video, out["curves"], enhancer.k))
-        else:
-            stages = sum(name.endswith("/input") for name in out)
-            pairs = [(out[f"stage{i}/input"], out[f"stage{i}/illumination"]) for i in range(stages)]
-            value = mean(sci_losses.total(pairs))
-        return value, base.Aux(metrics, new.get("batch_stats", {}))
+        if config.objective == "zero_dce":
+            # Frames that share curves, k of them, share their smoothness.
+            shared = jnp.repeat(out["curves"], self.net.k, axis=1)[:, : video.shape[1]]
+            return enhance_losses.zero_dce(enhanced, video, shared, form=config.loss_form)
+        stages = sum(name.endswith("/input") for name in out)
+        pairs = [(out[f"stage{i}/input"], out[f"stage{i}/illumination"]) for i in range(stages)]
+        return sci_losses.total(pairs)
 
-    def predict(variables, batch):
-        return enhancer.apply(variables, base.to_float(batch["video"]), train=False)
-
-    return base.Method(init, loss, predict, frozen=tuple(config.freeze), classifies=False)
+    def predict(self, variables, batch):
+        return self.net.apply(variables, base.to_float(batch["video"]), train=False)
 
 
-def _zero_dce(config, enhanced, video, curves, k):
-    """Eq. 8 for each frame; frames that share curves, `k` of them, share their smoothness."""
-    shared = jnp.repeat(curves, k, axis=1)[:, : video.shape[1]]
-    return enhance_losses.zero_dce(enhanced, video, shared, form=config.loss_form)
+def make(config: Any, spec: base.Spec) -> Enhancer:
+    """Also reads `enhancer`, `dtype`, `bn_group`."""
+    if config.objective not in OBJECTIVES:
+        raise UserError(f"objective={config.objective!r} is not one of {', '.join(OBJECTIVES)}")
+    if (config.objective == "sci") != (config.enhancer.name == "sci"):
+        raise UserError(
+            f"objective={config.objective!r} does not fit enhancer.name={config.enhancer.name!r}: "
+            "SCI has its own loss, curves the others"
+        )
+    net = models.build(
+        config.enhancer,
+        None,
+        section="enhancer",
+        dtype=jnp.dtype(config.dtype),
+        bn_group=config.bn_group,
+    )
+    return Enhancer(config, spec, net)

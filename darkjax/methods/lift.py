@@ -49,11 +49,14 @@ other epochs and batches; the last checkpoint is judged, on three crops.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from darkjax import losses, models
 from darkjax.errors import UserError
@@ -68,69 +71,74 @@ PVIT_FREEZE = {
 }
 
 
-def make(config: Any, num_classes: int) -> base.Method:
-    """Fields: model, teacher_model, distill, luminous_*, gamma, mean, std, pvit_freeze, augment."""
-    if config.pvit_freeze not in PVIT_FREEZE:
-        raise UserError(
-            f"pvit_freeze={config.pvit_freeze!r} is not one of {', '.join(PVIT_FREEZE)}"
-        )
-    if config.distill.on not in ("pre_logits", "logits"):
-        raise UserError(f"distill.on={config.distill.on!r} is not 'pre_logits' or 'logits'")
-    options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}
-    student = models.build(config.model, num_classes, **options)
-    distil = config.distill.weight > 0
-    frozen_net = config.luminous_frozen
-    net = config.model.luminous_net
-    _, fields = models.resolve(net, config.model.luminous, "model.luminous", "model.luminous_net")
-    teacher = models.build({"name": net, **fields}, num_classes, **options)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lift(base.Method):
+    """Fields used: distill, luminous_*, gamma, mean, std, pvit_freeze, augment, label_smoothing.
 
-    def views(video):  # float in [0, 1] -> what each pathway expects
+    `teacher` is None without distillation.
+    """
+
+    student: nn.Module
+    teacher: nn.Module | None
+
+    @property
+    def frozen(self):
+        net = (r"student/luminous/.*",) if self.config.luminous_frozen else ()
+        return (*self.config.freeze, *PVIT_FREEZE[self.config.pvit_freeze], r"teacher/.*", *net)
+
+    def views(self, video: Array) -> tuple[Array, Array]:
+        """Clips in [0, 1] as what each pathway expects."""
+        config = self.config
         main = base.normalise(video, config.mean, config.std)
         bright = base.luminous_view(config, video)
         return main, base.normalise(bright, config.luminous_mean, config.luminous_std)
 
-    def init(rng, batch):
-        main, bright = views(base.to_float(batch["video"]))
-        s = student.init(rng, main, bright, train=False)
+    def init(self, rng, batch):
+        main, bright = self.views(base.to_float(batch["video"]))
+        s = self.student.init(rng, main, bright, train=False)
         variables = {key: {"student": value} for key, value in s.items()}
-        if distil:
-            t = teacher.init(jax.random.fold_in(rng, 1), bright, train=False)
-            if frozen_net:  # the student's 3-D network is the teacher's: only its head is apart
+        if self.teacher is not None:
+            t = self.teacher.init(jax.random.fold_in(rng, 1), bright, train=False)
+            if self.config.luminous_frozen:
+                # The student's 3-D network is the teacher's: only its head is apart.
                 variables["params"]["teacher"] = {"head": t["params"]["head"]}
             else:
                 for key, value in t.items():
                     variables[key]["teacher"] = value
         return variables
 
-    def teacher_hidden(variables, bright, out):
+    def teacher_hidden(self, variables: base.Variables, bright: Array, out: Any) -> Array:
         """h1 of Eq. 6, `[B, E]` or `[B, K]`."""
-        if frozen_net:
+        if self.config.luminous_frozen:
             hidden = out["luminous/pre_logits"]
             head = variables["params"]["teacher"]["head"]
             logits = hidden @ head["kernel"] + head["bias"]
         else:
-            logits, t_out = teacher.apply(_part(variables, "teacher"), bright, train=False)
+            assert self.teacher is not None  # only asked where there is one
+            logits, t_out = self.teacher.apply(_part(variables, "teacher"), bright, train=False)
             hidden = t_out["pre_logits"]
-        return logits if config.distill.on == "logits" else hidden
+        return logits if self.config.distill.on == "logits" else hidden
 
-    def loss(variables, batch, rng, progress):
+    def loss(self, variables, batch, rng, progress):
         del progress
-        video, target = base.augmented(config, batch, num_classes, rng)
-        main, bright = views(video)
-        (logits, out), new = student.apply(
+        config = self.config
+        video, target = base.augmented(config, batch, self.spec.num_classes, rng)
+        main, bright = self.views(video)
+        (logits, out), new = self.student.apply(
             _part(variables, "student"),
             main,
             bright,
             train=True,
-            luminous_train=not frozen_net,
+            luminous_train=not config.luminous_frozen,
             mutable=["batch_stats"],
         )
-        ce = losses.masked_mean(losses.soft_cross_entropy(logits, target), batch["mask"])
-        right = losses.masked_mean(base.accuracy(logits, batch["label"]), batch["mask"])
+        known = base.labelled(batch)
+        ce = losses.masked_mean(losses.soft_cross_entropy(logits, target), known)
+        right = losses.masked_mean(base.accuracy(logits, batch["label"]), known)
         metrics = {"ce": ce, "accuracy": right}
         value = ce
-        if distil:
-            h1 = teacher_hidden(variables, bright, out)
+        if self.teacher is not None:
+            h1 = self.teacher_hidden(variables, bright, out)
             h2 = logits if config.distill.on == "logits" else out["pre_logits"]
             if h1.shape != h2.shape:
                 raise UserError(
@@ -140,21 +148,35 @@ def make(config: Any, num_classes: int) -> base.Method:
             metrics["distill"] = losses.masked_mean(losses.l1_distillation(h2, h1), batch["mask"])
             value = ce + config.distill.weight * metrics["distill"]
         stats = {**variables["batch_stats"], "student": new["batch_stats"]}
-        return value, base.Aux(metrics, stats)
+        return value, base.Aux(metrics, {"batch_stats": stats})
 
-    def predict(variables, batch):
-        main, bright = views(base.to_float(batch["video"]))
-        return student.apply(_part(variables, "student"), main, bright, train=False)
+    def predict(self, variables, batch):
+        main, bright = self.views(base.to_float(batch["video"]))
+        return self.student.apply(_part(variables, "student"), main, bright, train=False)
 
-    frozen = (*config.freeze, *PVIT_FREEZE[config.pvit_freeze], r"teacher/.*")
-    if frozen_net:
-        frozen = (*frozen, r"student/luminous/.*")
+    def look(self, batch, out):
+        video = base.luminous_view(self.config, base.to_float(batch["video"]))
+        patch = self.config.model.pvit.get("patch", 16)
+        _, frames, height, width, _ = batch["video"].shape
+        return base.Look(video, attention(out, frames, (height // patch, width // patch)))
 
-    def seen(out, shape):
-        patch = config.model.pvit.get("patch", 16)
-        return attention(out, shape[1], (shape[2] // patch, shape[3] // patch))
 
-    return base.Method(init, loss, predict, frozen, seen)
+def make(config: Any, spec: base.Spec) -> Lift:
+    """Also reads `model`, `freeze`, `dtype`, `bn_group`."""
+    if config.pvit_freeze not in PVIT_FREEZE:
+        raise UserError(
+            f"pvit_freeze={config.pvit_freeze!r} is not one of {', '.join(PVIT_FREEZE)}"
+        )
+    if config.distill.on not in ("pre_logits", "logits"):
+        raise UserError(f"distill.on={config.distill.on!r} is not 'pre_logits' or 'logits'")
+    options = {"dtype": jnp.dtype(config.dtype), "bn_group": config.bn_group}
+    student = models.build(config.model, spec.num_classes, **options)
+    net = config.model.luminous_net
+    _, fields = models.resolve(net, config.model.luminous, "model.luminous", "model.luminous_net")
+    distils = config.distill.weight > 0
+    section = {"name": net, **fields}
+    teacher = models.build(section, spec.num_classes, **options) if distils else None
+    return Lift(config, spec, student, teacher)
 
 
 def attention(out: dict[str, jax.Array], frames: int, grid: tuple[int, int]) -> jax.Array:

@@ -8,9 +8,12 @@ Deviations: none of its own; strengths of the augmentations are fields of `augme
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from darkjax import losses, models
 from darkjax.methods import base
@@ -18,33 +21,45 @@ from darkjax.methods import base
 SEES = {"": ""}  # `mean` and `std` are those of the weights that the stage starts from
 
 
-def make(config: Any, num_classes: int) -> base.Method:
-    """Fields used: model, luminous_input, gamma, mean, std, augment, label_smoothing, freeze."""
-    model = models.build(
-        config.model, num_classes, dtype=jnp.dtype(config.dtype), bn_group=config.bn_group
-    )
+@dataclasses.dataclass(frozen=True, eq=False)
+class Supervised(base.Method):
+    """Fields used: luminous_input, gamma, mean, std, augment, label_smoothing, freeze."""
 
-    def view(video):  # float in [0, 1] -> what the model expects
-        return base.normalise(base.luminous_view(config, video), config.mean, config.std)
+    model: nn.Module
 
-    def init(rng, batch):
-        return dict(model.init(rng, view(base.to_float(batch["video"])), train=False))
+    def view(self, video: Array) -> Array:
+        """Clips in [0, 1] as what the model expects."""
+        bright = base.luminous_view(self.config, video)
+        return base.normalise(bright, self.config.mean, self.config.std)
 
-    def loss(variables, batch, rng, progress):
+    def init(self, rng, batch):
+        return dict(self.model.init(rng, self.view(base.to_float(batch["video"])), train=False))
+
+    def loss(self, variables, batch, rng, progress):
         del progress
-        video, target = base.augmented(config, batch, num_classes, rng)
-        (logits, _), new = model.apply(
+        video, target = base.augmented(self.config, batch, self.spec.num_classes, rng)
+        (logits, _), new = self.model.apply(
             variables,
-            view(video),
+            self.view(video),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": base.dropout_key(rng)},
         )
-        value = losses.masked_mean(losses.soft_cross_entropy(logits, target), batch["mask"])
-        right = losses.masked_mean(base.accuracy(logits, batch["label"]), batch["mask"])
-        return value, base.Aux({"ce": value, "accuracy": right}, new.get("batch_stats", {}))
+        mask = base.labelled(batch)
+        value = losses.masked_mean(losses.soft_cross_entropy(logits, target), mask)
+        right = losses.masked_mean(base.accuracy(logits, batch["label"]), mask)
+        return value, base.Aux({"ce": value, "accuracy": right}, dict(new))
 
-    def predict(variables, batch):
-        return model.apply(variables, view(base.to_float(batch["video"])), train=False)
+    def predict(self, variables, batch):
+        return self.model.apply(variables, self.view(base.to_float(batch["video"])), train=False)
 
-    return base.Method(init, loss, predict, frozen=tuple(config.freeze))
+    def look(self, batch, out):
+        return base.Look(base.luminous_view(self.config, base.to_float(batch["video"])))
+
+
+def make(config: Any, spec: base.Spec) -> Supervised:
+    """Also reads `model`, `dtype`, `bn_group`."""
+    model = models.build(
+        config.model, spec.num_classes, dtype=jnp.dtype(config.dtype), bn_group=config.bn_group
+    )
+    return Supervised(config, spec, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +16,36 @@ from darkjax.nearest import did_you_mean
 __all__ = ["ARCHITECTURES", "build", "default", "fields_of", "resolve"]
 
 
+def is_outside(name: str) -> bool:
+    """Whether a name is `package.module:attribute`: something outside this package."""
+    return bool(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name))
+
+
+def outside(name: str, field: str) -> Any:
+    """What `package.module:attribute` names; `field` of the config says so, for the error.
+
+    Raises:
+      UserError: it cannot be imported, or is not there.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as e:
+        raise UserError(
+            f"{field}={name!r}: {e}: expected package.module:name of something that Python can "
+            "import from here (the current folder, the folder above the config's, or what is "
+            "installed)"
+        ) from e
+
+
 def build(
     config: Mapping[str, Any], num_classes: int | None, *, section: str = "model", **defaults: Any
 ) -> nn.Module:
     """A model from `config`: its `name` and the fields of its class.
 
     Args:
-      config: `name` is one of `ARCHITECTURES`, the rest are the module's own fields.
+      config: `name` is one of `ARCHITECTURES`, or `package.module:Class` of a flax module of one's
+        own; the rest are the module's own fields.
       num_classes: K, or None for the backbone alone.
       section: what a stage calls `config`, for errors.
       **defaults: fields such as `dtype` or `bn_group`, used where `config` does not set them and
@@ -53,7 +77,7 @@ def resolve(
     anew = f"{section}={name}" if not named else f'{section}="{{}}"'
     anew = f"; --config.STAGE.{anew} begins the section anew"
     named = named or f"{section}.name"
-    if name not in ARCHITECTURES:
+    if name not in ARCHITECTURES and not is_outside(name):
         raise UserError(f"{named}={name!r} is not a model{_nearest(name, ARCHITECTURES)}")
     cls, fixed = _class(name)
     known = fields_of(name)
@@ -74,6 +98,11 @@ def fields_of(name: str) -> set[str]:
     return known - {"parent", "name", "num_classes"}
 
 
+def class_of(name: str) -> type[nn.Module]:
+    """The flax module that a known name, or `package.module:Class`, stands for."""
+    return _class(name)[0]
+
+
 def default(name: str, field: str) -> Any:
     """What a field of this model is where nobody sets it; None for an unknown one."""
     cls, fixed = _class(name)
@@ -82,6 +111,11 @@ def default(name: str, field: str) -> Any:
 
 def _class(name: str) -> tuple[Any, dict[str, Any]]:
     """The module class of a known name, and the fields that the name stands for."""
+    if is_outside(name):
+        cls = outside(name, "model.name")
+        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+            raise UserError(f"model.name={name!r}: expected a flax.linen.Module, found {cls!r}")
+        return cls, {}
     module, cls, fixed = ARCHITECTURES[name]
     return getattr(importlib.import_module(f"darkjax.models.{module}"), cls), fixed
 

@@ -104,20 +104,19 @@ def _remarks(file: str) -> dict[str, str]:
 def _describe(args: argparse.Namespace) -> None:
     import jax
 
-    from darkjax import methods, sharding, train
+    from darkjax import methods, sharding, spec
     from darkjax.eval import efficiency
     from darkjax.weights import preprocess
 
     config = preprocess.settle(configs.resolve(configs.load(args.config)), needed=False)
-    data = config.data
-    classes = data.num_classes or 11
+    classes = config.data.num_classes or 11
     stages = [args.stage] if args.stage else list(config.stages)
     for name in stages:
         if name not in config.stages:
             raise UserError(f"--stage={name}: the config has {', '.join(config.stages)}")
-        stage = config[name]
-        method = methods.make(stage, classes)
-        batch = train.batch_like(data, args.batch_size)
+        stage, data = config[name], configs.data_of(config, name)
+        method = methods.make(stage, spec.bare(config, name, [str(k) for k in range(classes)]))
+        batch = method.spec.like(args.batch_size)
         print(
             f"{args.config}, stage {name}: {data.frames} frames of {data.size[0]}x{data.size[1]}, "
             f"{classes} classes, {config.dtype}, jax {jax.__version__} on {jax.default_backend()}"
@@ -127,7 +126,7 @@ def _describe(args: argparse.Namespace) -> None:
         if args.compile:
             mesh = sharding.make_mesh((1, 1), jax.devices()[:1])
             start = time.monotonic()
-            cost = efficiency.compiled_step(method, config, stage, batch, mesh)
+            cost = efficiency.compiled_step(method, config, stage, args.batch_size, mesh)
             print(f"  one training step of batch {args.batch_size}, compiled and not run:")
             for key, value in cost.items():
                 print(f"    {key:<26} {value:>13.2f}")

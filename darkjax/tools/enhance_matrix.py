@@ -116,7 +116,7 @@ class Matrix:
             if weights.get(row) is not None or row in enhance.METHODS
         }
         workdir.mkdir(parents=True, exist_ok=True)
-        self.records = experiment.open_records(config, str(workdir))
+        self.records = experiment.open_records(config.data, str(workdir / "records"))
         self.mesh = sharding.make_mesh(config.mesh)
         self._predict: dict[str, Callable] = {}
 
@@ -213,13 +213,13 @@ class Matrix:
         """`key` names the compiled step, which all seeds and columns share."""
         import jax
 
-        from darkjax import methods, sharding
+        from darkjax import methods, sharding, spec
         from darkjax.eval import classify
 
         if key not in self._predict:
             if key == "classifier":
                 config = configs.resolve(_only(self.config, "classifier"))
-                method = methods.make(config.classifier, len(records.classes))
+                method = methods.make(config.classifier, spec.of(config, "classifier", records))
             self._predict[key] = classify.make_predict(method, self.mesh)
         found = classify.predict(
             self._predict[key],

@@ -10,7 +10,7 @@ from tiny import Noise
 
 from darkjax.data import pipeline
 from darkjax.data.convert import convert
-from darkjax.data.pipeline import eval_batches, steps_per_epoch, train_batches
+from darkjax.data.pipeline import eval_batches, train_batches
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
 from darkjax.data.views import ViewConfig
@@ -97,7 +97,6 @@ def test_every_view_is_a_window_of_its_clip(records):
 
 def test_an_epoch_sees_every_clip_once(records):
     rows = records.select("train")
-    assert steps_per_epoch(rows, 6) == 3
     epochs = [
         np.concatenate([b["clip"] for b in _take(records, 3, start_step=3 * epoch)])
         for epoch in range(3)

@@ -58,7 +58,7 @@ def made(case, dtype="float32", bn_group=0, **fields):
         stage.update({**CASES[case], **fields})
         if name == "lift":
             stage.distill.weight = 1.0
-    method = methods.make(configs.resolve(c)[STAGES[name]], 3)
+    method = methods.make(configs.resolve(c)[STAGES[name]], methods.Spec.numbered(3))
     variables = method.init(jax.random.key(0), clips())
     if "batch_stats" in variables:
         stats = jax.tree.map(lambda x: x + 0.5, variables["batch_stats"])
@@ -93,8 +93,9 @@ def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(cas
     _, aux = jax.jit(method.loss)(variables, clips(), jax.random.key(1), 0.0)
     assert set(aux.metrics) == LOGGED[case]
     old = variables.get("batch_stats", {})
-    assert jax.tree.structure(aux.batch_stats) == jax.tree.structure(old)
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), aux.batch_stats, old)
+    new = aux.collections.get("batch_stats", {})
+    assert jax.tree.structure(new) == jax.tree.structure(old)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), new, old)
     expected = [not "".join(map(str, path)).startswith("['teacher']")
                 for path, _ in jax.tree_util.tree_leaves_with_path(old)]  # fmt: skip
     assert jax.tree.leaves(moved) == expected

@@ -27,7 +27,7 @@ def make(words="demo", **fields):
         stage.label_smoothing = 0.0
         for name, value in fields.items():
             setattr(stage, name, value)
-    return methods.make(configs.resolve(c).dtcm, 3)
+    return methods.make(configs.resolve(c).dtcm, methods.Spec.numbered(3))
 
 
 def batch(n=3):
@@ -95,7 +95,7 @@ def test_a_frozen_enhancer_gets_no_gradient_and_keeps_its_statistics():
     method = make("demo,two_stage")
     variables, value, aux, grads = trained(method)
     assert not any(k.startswith("enhancer/") for k in grads)
-    kept = aux.batch_stats["enhancer"], variables["batch_stats"]["enhancer"]
+    kept = aux.collections["batch_stats"]["enhancer"], variables["batch_stats"]["enhancer"]
     jax.tree.map(np.testing.assert_array_equal, *kept)
     np.testing.assert_allclose(value, aux.metrics["ce"])
 
@@ -118,7 +118,7 @@ def test_a_prediction_says_what_was_enhanced_and_by_which_curves():
 def test_the_paper_size_is_table_ix():
     """ResNeXt-101 with 11 classes, 47,543,755 (Table III: 47.54 M), and 23,768 of the light net."""
     c = preprocess.settle(configs.resolve(configs.load(CONFIG)))
-    method = methods.make(c.dtcm, 11)
+    method = methods.make(c.dtcm, methods.Spec.numbered(11))
     clip = {"video": jax.ShapeDtypeStruct((1, 64, 112, 112, 3), jnp.uint8)}
     params = jax.eval_shape(lambda b: method.init(jax.random.key(0), b), clip)["params"]
     count = {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in params.items()}

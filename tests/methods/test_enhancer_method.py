@@ -43,7 +43,7 @@ def batch(frames=2, n=2):
 
 @pytest.mark.parametrize("words", ["demo", "demo,code", "demo,light", "demo,sci", ""])
 def test_a_step_lowers_the_loss_of_its_batch(words):
-    method = methods.make(stage(words), 1)
+    method = methods.make(stage(words), methods.Spec.numbered(1))
     given = batch(frames=2 if "demo" in words else 1)
     variables = jax.jit(method.init)(jax.random.key(0), given)
 
@@ -61,7 +61,7 @@ def test_a_step_lowers_the_loss_of_its_batch(words):
 
 
 def test_zero_dce_s_value_is_eq_8_of_the_unmasked_clip():
-    method = methods.make(stage("demo,code"), 1)
+    method = methods.make(stage("demo,code"), methods.Spec.numbered(1))
     given = batch()
     variables = jax.jit(method.init)(jax.random.key(0), given)
     value, _ = method.loss(variables, given, jax.random.key(0), 0.0)
@@ -75,7 +75,7 @@ def test_zero_dce_s_value_is_eq_8_of_the_unmasked_clip():
 def test_frames_share_the_smoothness_of_their_own_group():
     """Nine frames by four are groups of 4, 4 and 1: frame 8 alone has the last group's curves."""
     shared = stage("demo,code", enhancer={"name": "zero_dce", "k": 4, "iterations": 8, "width": 8})
-    method = methods.make(shared, 1)
+    method = methods.make(shared, methods.Spec.numbered(1))
     given = batch(frames=9)
     variables = jax.jit(method.init)(jax.random.key(0), given)
     rough = jax.tree.map(lambda p: 4 * p, variables["params"])  # groups whose curves differ
@@ -93,14 +93,14 @@ def test_frames_share_the_smoothness_of_their_own_group():
 def test_padding_does_not_weigh(objective, monkeypatch):
     padding.small_networks(monkeypatch)
     config = stage("demo,sci" if objective == "sci" else "demo", objective=objective)
-    padding.check(methods.make(config, 1))
+    padding.check(methods.make(config, methods.Spec.numbered(1)))
 
 
 def test_objective_and_enhancer_must_fit():
     with pytest.raises(UserError, match="SCI has its own loss"):
-        methods.make(stage("demo", objective="sci"), 1)
+        methods.make(stage("demo", objective="sci"), methods.Spec.numbered(1))
     with pytest.raises(UserError, match="objective='l1': expected one of 'zero_dce', 'dtcm'"):
-        methods.make(stage("demo", objective="l1"), 1)
+        methods.make(stage("demo", objective="l1"), methods.Spec.numbered(1))
 
 
 def test_from_a_folder_of_pictures_to_the_report(tmp_path, capsys):

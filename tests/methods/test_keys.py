@@ -36,7 +36,7 @@ def test_dropout_and_every_example_have_keys_of_their_own(file, stage, monkeypat
     config = configs.load(f"{tiny_run.ROOT}/configs/{file}.py:demo")
     if "objective" in config[stage]:
         config[stage].objective, config[stage].enhancer_frozen = "recognition", True
-    method = methods.make(configs.resolve(config)[stage], 3)
+    method = methods.make(configs.resolve(config)[stage], methods.Spec.numbered(3))
     rng = jax.random.key(7)
     batch = {
         "video": jnp.zeros((BATCH, 1, 1, 1, 3), jnp.uint8),

@@ -22,7 +22,7 @@ def make(folder, change=None, stage="student"):
     if change:
         change(c)
     c = configs.resolve(c)
-    return methods.make(c[stage], 3), c
+    return methods.make(c[stage], methods.Spec.numbered(3)), c
 
 
 def batch(n=4, seed=0):
@@ -108,7 +108,7 @@ def test_the_teachers_hidden_vector_is_what_the_teacher_says(tiny_folder, frozen
     no_augment = c.student.copy_and_resolve_references()
     with no_augment.unlocked():
         no_augment.augment = {}
-    method = methods.make(no_augment, 3)
+    method = methods.make(no_augment, methods.Spec.numbered(3))
     _, aux = method.loss(v, batch(), jax.random.key(1), jnp.zeros(()))
     t_logits, t_out = teacher.predict(t, batch())
     h1 = t_logits if on == "logits" else t_out["pre_logits"]
@@ -189,7 +189,7 @@ def test_jit_equals_eager_and_bfloat16_is_finite(tiny_folder):
         value, aux = jax.jit(method.loss)(*arguments)
     assert np.isfinite(value) and value.dtype == jnp.float32
     np.testing.assert_allclose(value, compiled, rtol=0.1)
-    kinds = {x.dtype for x in jax.tree.leaves(aux.batch_stats)}
+    kinds = {x.dtype for x in jax.tree.leaves(aux.collections["batch_stats"])}
     assert kinds == {np.dtype("float32")}
 
 
@@ -222,7 +222,7 @@ def test_repetitions_can_share_their_weights(tiny_folder):
 @pytest.mark.parametrize("words", ["r3d", "no_kd", "freeze_all", "unfrozen", "small", "medium"])
 def test_the_ablations_of_table_vi_are_configs(words):
     c = configs.resolve(configs.load(f"{ROOT}/configs/lift_arid.py:{words}"))
-    method = methods.make(c.student, 11)
+    method = methods.make(c.student, methods.Spec.numbered(11))
     like = {
         "video": jax.ShapeDtypeStruct((1, 30, 224, 224, 3), np.uint8),
         "label": jax.ShapeDtypeStruct((1,), np.int32),
@@ -250,7 +250,7 @@ def test_errors_say_what_to_do(tiny_folder):
         c = configs.load(f"{ROOT}/configs/lift_arid.py:demo")
         with c.unlocked():
             c.student.model.widht = 3
-        methods.make(configs.resolve(c).student, 3)
+        methods.make(configs.resolve(c).student, methods.Spec.numbered(3))
     with pytest.raises(UserError, match=r"student.method='lfit': expected one of .*'lift'"):
         make(tiny_folder, lambda c: c.student.update({"method": "lfit"}))
 

@@ -383,7 +383,7 @@ import pathlib, jax, jax.numpy as jnp
 jax.config.update("jax_compilation_cache_dir", "{cache}")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 import tiny_run
-from darkjax import methods, optim, sharding, state, train
+from darkjax import methods, optim, sharding, spec, state
 from darkjax import config as configs
 from darkjax.ops import conv
 
@@ -399,9 +399,9 @@ x, k = jnp.ones((1, 2, 4, 4, 2)), jnp.ones((1, 3, 3, 2, 2))
 first(x, k)
 c = configs.resolve(tiny_run.config(pathlib.Path("{cache}")))
 mesh = sharding.make_mesh((-1, 1))
-like = train.batch_like(c.data, 2)
-method, tx = methods.make(c.teacher, 3), optim.make(c.teacher.optim, 4)
-state.create(method, tx, like, seed=0, ema=False, mesh=mesh)
+method = methods.make(c.teacher, spec.bare(c, "teacher", "abc"))
+tx = optim.make(c.teacher.optim, 4)
+state.create(method, tx, seed=0, ema=False, mesh=mesh)
 second(x, k)
 """
 

@@ -204,7 +204,7 @@ def stages(tmp_path_factory):
         stage = folder / name
         params, stats = (jax.tree.map(jnp.asarray, variables[k]) for k in ("params", "batch_stats"))
         with checkpoint.Checkpointer(str(stage / "checkpoints")) as saver:
-            state = TrainState(jnp.int32(7), params, stats, {}, {})
+            state = TrainState(jnp.int32(7), params, {"batch_stats": stats}, {}, {})
             meta = {"seed": 0, "data": "", "config": c.to_json_best_effort(), "step": 7}
             saver.save(state, meta)
         (stage / "done.json").write_text("{}")

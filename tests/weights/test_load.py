@@ -210,7 +210,7 @@ def test_init_from_takes_converted_weights_but_for_the_head(folder, capsys):
         )
     )
     fresh = jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), like)
-    state = TrainState(jnp.zeros((), jnp.int32), fresh["params"], fresh["batch_stats"], (), {})
+    state = TrainState(jnp.zeros((), jnp.int32), fresh.pop("params"), fresh, (), {})
     sources = {"w": experiment.source_variables(str(folder))}
     assert "tiny, trained on Preprocess(mean=(114.7748" in capsys.readouterr().out
     rules = (("w", r"(?!head/)(.*)", r"\1"),)
@@ -222,7 +222,8 @@ def test_init_from_takes_converted_weights_but_for_the_head(folder, capsys):
         else:
             np.testing.assert_array_equal(value, theirs[path])
     np.testing.assert_array_equal(
-        state.batch_stats["stem_bn"]["mean"], weights.variables["batch_stats"]["stem_bn"]["mean"]
+        state.collections["batch_stats"]["stem_bn"]["mean"],
+        weights.variables["batch_stats"]["stem_bn"]["mean"],
     )
     count = len(theirs) - 2 + len(flatten(weights.variables["batch_stats"]))
     assert line.startswith(f"{count} arrays taken from w")

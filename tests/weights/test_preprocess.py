@@ -138,7 +138,7 @@ def test_without_weights_each_clip_is_its_own_measure(capsys):
     assert capsys.readouterr().out == (
         "dtcm.mean, std: no weights, each clip by its own mean and deviation\n"
     )
-    methods.make(c.dtcm, 11)
+    methods.make(c.dtcm, methods.Spec.numbered(11))
     config = f"{tiny_run.ROOT}/configs/dtcm_arid.py:pretrained,uav"
     assert describe.main([f"--config={config}"]) == 0
     out = capsys.readouterr().out

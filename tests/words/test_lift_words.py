@@ -13,7 +13,7 @@ import tiny_run
 import tiny_zoo
 import torch_files as tf
 
-from darkjax import checkpoint, experiment, methods, models, optim, starts
+from darkjax import checkpoint, experiment, methods, models, optim, spec, starts
 from darkjax import config as configs
 from darkjax.errors import UserError
 from darkjax.state import TrainState
@@ -177,13 +177,18 @@ def without_cards(c):
     return c
 
 
+def specs(c, classes):
+    names = [str(k) for k in range(classes)]
+    return {name: spec.bare(c, name, names) for name in c.stages}
+
+
 def begun(c, name, given):
     """Flat parameters and statistics of a stage that would hold 0 but for its rules."""
-    method = methods.make(c[name], 3)
+    method = methods.make(c[name], specs(c, 3)[name])
     zeros = jax.tree.map(
-        lambda x: jax.device_put(np.zeros(x.shape, x.dtype)), starts.abstract(method, c.data)
+        lambda x: jax.device_put(np.zeros(x.shape, x.dtype)), starts.abstract(method)
     )
-    state = TrainState(0, zeros["params"], zeros["batch_stats"], {}, {})
+    state = TrainState(0, zeros.pop("params"), zeros, {}, {})
     sources = {
         r[0]: given.get(r[0]) or experiment.source_variables(r[0]) for r in c[name].init_from
     }
@@ -198,7 +203,7 @@ def test_published_weights_land_in_both_pathways_and_in_the_teacher(
     folder, ours = published
     monkeypatch.chdir(folder)
     c = without_cards(shrunk((*words.split(","), "small"), tmp_path))
-    starts.check(c, tmp_path, 3)
+    starts.check(c, tmp_path, specs(c, 3))
     given = {}
     if "teacher" in c:
         given["teacher"] = begun(c, "teacher", {})
@@ -235,6 +240,6 @@ def test_published_weights_fit_the_papers_networks(words, tmp_path, monkeypatch)
     c = without_cards(load(*words.split(",")))
     for source in ("vit_b16", "r2plus1d34", "r3d34"):
         (tmp_path / "weights" / source).mkdir(parents=True)
-    starts.check(c, tmp_path, 11)
+    starts.check(c, tmp_path, specs(c, 11))
     pvit = c.student.model.pvit
     assert (pvit.gelu, pvit.qkv_bias) == ("tanh", True)  # as Google's file

@@ -1,0 +1,127 @@
+"""What one batch is made of: the clips of one dataset, or fixed shares of several."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from darkjax.data import split
+from darkjax.data.records import Records
+from darkjax.errors import UserError
+
+UNKNOWN = -1  # the label of a clip of an unlabelled source: no class has that number
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What one dataset gives to every batch.
+
+    Attributes:
+      records: the dataset.
+      rows: numbers of the records to train on.
+      clips: how many of every batch are its own.
+      labels: int32 by the dataset's own label: the label in the batch, UNKNOWN for all of an
+        unlabelled source.
+    """
+
+    records: Records
+    rows: np.ndarray
+    clips: int
+    labels: np.ndarray
+
+
+def of(records: Records, data: Any, batch_size: int) -> tuple[Source, ...]:
+    """The sources of a stage's batches, in the order of their positions.
+
+    Args:
+      records: of `data.dir`: its classes number the labels.
+      data: the stage's data section. `sources` are `(folder, share, labelled)`; a folder "" is
+        `records`. None: `records` alone, labelled.
+      batch_size: examples of a batch, `data.train_views` of each clip.
+
+    Returns:
+      One for each, whose `clips` add up to `batch_size / train_views`.
+
+    Raises:
+      UserError: no such folder or split, classes that `records` has not, a share too small for one
+        clip, or a batch that the views do not divide.
+    """
+    if batch_size % data.train_views:
+        raise UserError(
+            f"batch_size={batch_size} is not a multiple of data.train_views={data.train_views}: "
+            "every clip of a batch has all its views"
+        )
+    clips = batch_size // data.train_views
+    if not data.sources:
+        rows, _, _ = split.rows(records, data)
+        return (Source(records, rows, clips, np.arange(len(records.classes), dtype=np.int32)),)
+    counts = _counts([share for _, share, _ in data.sources], clips)
+    found = []
+    for (folder, share, labelled), count in zip(data.sources, counts, strict=True):
+        if not count:
+            raise UserError(
+                f"data.sources: a share of {share} of {clips} clips is none for {folder!r}: give "
+                "it more, or take a larger batch"
+            )
+        own = _records(folder, records, data)
+        rows = split.train_rows(own, data)
+        found.append(Source(own, rows, count, _labels(own, records, labelled)))
+    return tuple(found)
+
+
+def steps_per_epoch(parts: Sequence[Source]) -> int:
+    """Steps in which every clip of the first source is seen once, up to the rest of a batch."""
+    return len(parts[0].rows) // parts[0].clips
+
+
+def names(records: Records, data: Any) -> tuple[str, ...]:
+    """What `batch["domain"]` numbers: several sources by their folders, or the clips' domains."""
+    if len(data.sources) < 2:
+        return records.domains
+    return tuple(
+        os.path.basename(os.path.normpath(folder or records.directory))
+        for folder, _, _ in data.sources
+    )
+
+
+def digest(records: Records, data: Any) -> str:
+    """Of everything a stage is trained on."""
+    if not data.sources:
+        return records.digest
+    parts = [(_records(folder, records, data).digest, *rest) for folder, *rest in data.sources]
+    return hashlib.sha256(json.dumps([records.digest, parts]).encode()).hexdigest()
+
+
+def _records(folder: str, records: Records, data: Any) -> Records:
+    if not folder:
+        return records
+    return Records(folder, read=data.read, check_crc=data.check_crc)
+
+
+def _counts(shares: list[float], clips: int) -> list[int]:
+    """Whole numbers in the proportion of `shares` that add up to `clips`: largest remainders."""
+    exact = [share / sum(shares) * clips for share in shares]
+    counts = [int(x) for x in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: clips - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def _labels(own: Records, records: Records, labelled: bool) -> np.ndarray:
+    if not labelled:
+        return np.full(len(own.classes), UNKNOWN, np.int32)
+    strange = [name for name in own.classes if name not in records.classes]
+    if strange:
+        raise UserError(
+            f"data.sources: {own.directory} has the classes {', '.join(strange)}, which "
+            f"{records.directory} has not ({', '.join(records.classes)}): labels are matched by "
+            "name; take it without labels, or convert it with those classes alone"
+        )
+    return np.array([records.classes.index(name) for name in own.classes], np.int32)

@@ -1,0 +1,1 @@
+"""Methods that live outside darkjax, one of each kind: what docs/extending.md points at."""
