@@ -84,7 +84,7 @@ def trained(c, records, workdir, devices=1, **options):
 
 @every_kind
 def test_a_whole_run_learns_is_judged_and_reported(kind, made, tmp_path):
-    c, _ = made(kind, steps=60)
+    c, _ = made(kind, steps=150 if kind == "two_sources" else 60)
     found = experiment.run(c, str(tmp_path))
     rows = [json.loads(r) for r in (tmp_path / "only" / "metrics.jsonl").read_text().splitlines()]
     key = "ce" if kind == "two_sources" else "loss"  # the other term is meant to rise
