@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import pathlib
 import re
@@ -21,6 +20,7 @@ from darkjax.data import sources, split
 from darkjax.data.records import Records
 from darkjax.data.views import ViewConfig
 from darkjax.errors import UserError
+from darkjax.nearest import alike
 
 LOOP = (  # a stage's fields that neither its model nor its loss reads
     "epochs", "steps", "optim", "ema", "freeze", "init_from", "published", "allow_random_frozen",
@@ -174,7 +174,7 @@ def best(config: Any, name: str, spec: methods.Spec) -> None:
     rising, others = judge.numbers(methods.make(config[name], spec).judge, spec.num_classes)
     if wanted in rising:
         return
-    near = difflib.get_close_matches(wanted, rising, 1, 0.5) if wanted not in others else []
+    near = alike(wanted, rising, 1, 0.5) if wanted not in others else []
     why = "the highest is kept, and that is not its best" if wanted in others else "there is none"
     expected = " or ".join(repr(number) for number in near or rising)
     raise UserError(

@@ -16,8 +16,8 @@ import jax
 from darkjax import config as configs
 from darkjax import version
 from darkjax.data import sources
-from darkjax.files import write_json
 from darkjax.data.records import Records
+from darkjax.files import write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 

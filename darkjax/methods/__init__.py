@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Any
 
 from darkjax import models
 from darkjax.errors import UserError
 from darkjax.methods.base import Aux, Look, Method, Spec
+from darkjax.nearest import did_you_mean
 
 METHODS = ("supervised", "lift", "dtcm", "enhancer")
 
@@ -34,8 +34,8 @@ def make(config: Any, spec: Spec) -> Method:
     if name in METHODS:
         return importlib.import_module(f"darkjax.methods.{name}").make(config, spec)
     if not is_name(name):
-        close = difflib.get_close_matches(str(name), METHODS, n=1)
-        hint = f": did you mean {close[0]!r}?" if close else f": known are {', '.join(METHODS)}"
+        known = f": known are {', '.join(METHODS)}"
+        hint = did_you_mean(name, METHODS, lead=": ", otherwise=known)
         raise UserError(f"method={name!r} is not a method{hint}, or package.module:function")
     method = models.outside(name, "method")(config, spec)
     missing = [

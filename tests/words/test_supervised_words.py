@@ -11,7 +11,7 @@ import tiny_zoo
 import torch_files as tf
 
 from darkjax import config as configs
-from darkjax import experiment, preflight
+from darkjax import experiment, preflight, spec
 from darkjax.errors import UserError
 from darkjax.weights import convert, preprocess, zoo
 
@@ -56,6 +56,11 @@ def pairs():
     yield from itertools.combinations(others, 2)
     yield from itertools.product(zoo.NAMES, others)
     yield from (("r3d18", "i3d"), ("vit_b16", "vit_b16_miil"))
+
+
+def traced(c, classes):
+    names = [str(k) for k in range(classes)]
+    preflight.build(c, "classifier", spec.bare(c, "classifier", names))
 
 
 @pytest.mark.parametrize("pair", list(pairs()), ids=",".join)
@@ -120,7 +125,7 @@ def first_of_each_family():
 @pytest.mark.parametrize("name", first_of_each_family())
 def test_every_small_network_can_be_trained_as_the_demo_does(name, native_convolutions):
     """Initialisation and loss are traced with the shapes of the demo's batches."""
-    preflight.build(configs.resolve(load(name, "demo")), "classifier", 6)
+    traced(configs.resolve(load(name, "demo")), 6)
 
 
 @pytest.mark.slow
@@ -129,7 +134,7 @@ def test_every_network_can_be_trained_on_its_own_clips(name, native_convolutions
     for words in ((name,), (name, "arid6")):
         c = configs.resolve(load(*words))
         c.classifier.batch_size = 2
-        preflight.build(c, "classifier", 11)
+        traced(c, 11)
 
 
 # ---- end to end ---------------------------------------------------------------------------------
