@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         *,
         dropout: float = 0.0,
         init: Any = nn.linear.default_kernel_init,
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    ) -> layers.Answer:
         """`features`, `pre_logits` (their mean) and logits; without classes `pre_logits` alone."""
         out["features"] = x
         x = out["pre_logits"] = x.astype(jnp.float32).mean((1, 2, 3))

@@ -68,9 +68,7 @@ class C3D(Backbone):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         pools = layers.chosen("variant", self.variant, POOLS)
 
         norm = self.norm() if self.variant == "bn" else None

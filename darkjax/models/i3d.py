@@ -116,7 +116,7 @@ class InceptionNet(Backbone):
 
     def averaged(
         self, x: Float[Array, "B t h w C"], out: dict[str, Array], train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    ) -> layers.Answer:
         """`features`, `pooled` (windows), `pre_logits`, `logit_map` and logits, its mean."""
         out["features"] = x
         x = out["pooled"] = window_mean(x)
@@ -141,9 +141,7 @@ class I3D(InceptionNet):
     """
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         norm = self.norm()
 
         def unit(x: Array, features: int, k: int, stride: int, name: str) -> Array:

@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 from darkjax.errors import UserError
 from darkjax.ops import conv, pool
 
+Video = Float[Array, "B T H W C"]  # what a network takes, normalised
+Answer = tuple[Float[Array, "B K"], dict[str, Array]]  # logits; every intermediate by its name
 Dtype = Any
 kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 

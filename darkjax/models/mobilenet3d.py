@@ -85,9 +85,7 @@ class MobileNetV1(Backbone):
     dropout: float = 0.2
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         norm = self.norm()
         out: dict[str, Array] = {}
         stem = layers.ConvNorm(
@@ -114,9 +112,7 @@ class MobileNetV2(Backbone):
     dropout: float = 0.2
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         norm = self.norm()
         conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype, act=nn.relu6)
         out: dict[str, Array] = {}

@@ -169,9 +169,7 @@ class MViT(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         dtype, found = self.dtype, video.shape[1]
         if self.frames is not None and found != self.frames:
             raise UserError(

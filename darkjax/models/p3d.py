@@ -94,9 +94,7 @@ class P3D(Backbone):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         layers.chosen("form", self.form, dict.fromkeys(("port", "caffe")))
         sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
 

@@ -89,9 +89,7 @@ class R2Plus1D(Backbone):
     bn_momentum: float = 0.9
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         dtype, norm = self.dtype, self.norm()
         out = {}
         x = video.astype(dtype)

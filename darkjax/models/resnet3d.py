@@ -85,9 +85,7 @@ class ResNet3D(Backbone):
     stem: str = "hara"
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
         layers.chosen("shortcut", self.shortcut, dict.fromkeys(("A", "B")))
         layers.chosen("stem", self.stem, dict.fromkeys(("hara", "tv")))

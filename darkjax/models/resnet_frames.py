@@ -125,9 +125,7 @@ class ResNetFrames(Backbone):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         sizes = layers.chosen("variant", self.variant, STAGE_SIZES)
         layers.chosen("temporal", self.temporal, dict.fromkeys(TEMPORAL))
 

@@ -101,9 +101,7 @@ class S3D(InceptionNet):
     bn_momentum: float = 1e-3
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         dtype, norm = self.dtype, self.norm()
         first, second, third = scaled((64, 64, 192), self.width)
         out = {}

@@ -125,9 +125,7 @@ class ShuffleNetV1(Backbone):
     groups: int = 3
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         channels = layers.chosen("groups", self.groups, V1_CHANNELS)
         norm = self.norm()
         out: dict[str, Array] = {}
@@ -157,9 +155,7 @@ class ShuffleNetV2(Backbone):
     dropout: float = 0.2
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         *channels, last = layers.chosen("width", self.width, V2_CHANNELS)
         norm = self.norm()
         conv = functools.partial(layers.ConvNorm, norm=norm, dtype=self.dtype)

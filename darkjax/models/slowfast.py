@@ -101,9 +101,7 @@ class SlowFast(Backbone):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         length = video.shape[1]
         if length % self.alpha or length != (self.frames or length):
             wanted = self.frames or f"a multiple of alpha={self.alpha}"

@@ -55,9 +55,7 @@ class SqueezeNet(Backbone):
     dropout: float = 0.5
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         norm = self.norm()
         out: dict[str, Array] = {}
         stem = layers.ConvNorm(

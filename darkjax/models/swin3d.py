@@ -194,9 +194,7 @@ class Swin3D(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         variant = self.variant
         if isinstance(variant, str):
             variant = layers.chosen("variant", variant, VARIANTS)

@@ -87,9 +87,7 @@ class TimeSformer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, video: layers.Video, *, train: bool) -> layers.Answer:
         out: dict[str, Array] = {}
         b, t, height, width, _ = video.shape
         p, e = self.patch, self.width
