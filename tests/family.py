@@ -60,3 +60,17 @@ def close(found: Any, expected: np.ndarray, share: float) -> None:
     """Equal up to `share` of the largest expected number."""
     assert found.shape == expected.shape
     assert np.abs(np.asarray(found) - expected).max() <= share * np.abs(expected).max()
+
+
+def dropout_needs_training_and_an_rng(model: Any, clip: Any) -> None:
+    """Random bits are drawn where it trains and an rng is given, and nowhere else."""
+    v = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), clip)
+
+    def draws(train, rngs):
+        def apply(v, x):
+            return model.apply(v, x, train=train, rngs=rngs, mutable=["batch_stats"])
+
+        return "random_bits" in str(jax.make_jaxpr(apply)(v, clip))
+
+    rngs = {"dropout": jax.random.key(0)}
+    assert [draws(True, rngs), draws(True, {}), draws(False, rngs)] == [True, False, False]

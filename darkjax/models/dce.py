@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
-from darkjax.models.framewise import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, Enhanced, Frames, as_clips, like
 from darkjax.ops import curves as ops
 
 SMALL = nn.initializers.normal(0.02)
@@ -52,9 +52,7 @@ class ZeroDCE(nn.Module):
     dtype: Any = jnp.float32
     last_init: Any = SMALL
 
-    def __call__(
-        self, frames: Float[Array, "*B H W C"], *, train: bool
-    ) -> tuple[Float[Array, "*B H W C"], dict[str, Array]]:
+    def __call__(self, frames: Frames, *, train: bool) -> Enhanced:
         def estimate(net: ZeroDCE, keys: Array) -> Array:
             return net.curves(keys, train=train)
 

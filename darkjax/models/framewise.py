@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 
 from darkjax.ops import conv
 
+Frames = Float[Array, "*B H W C"]  # what an enhancer takes, in [0, 1]
+Enhanced = tuple[Frames, dict[str, Array]]  # the frames; every intermediate by its name
+
 
 class Conv2D(nn.Module):
     """A convolution of every frame with bias, stride 1, zeros around: the size stays.

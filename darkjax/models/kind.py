@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.framewise import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, Enhanced, Frames, as_clips, like
 
 GLOROT = nn.initializers.glorot_uniform()
 GREY = (0.2125, 0.7154, 0.0721)
@@ -66,9 +66,7 @@ class KinDDecomposition(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, frames: Float[Array, "*B H W C"], *, train: bool
-    ) -> tuple[Float[Array, "*B H W C"], dict[str, Array]]:
+    def __call__(self, frames: Frames, *, train: bool) -> Enhanced:
         del train
         conv = functools.partial(Conv2D, init=GLOROT, dtype=self.dtype)
         x = as_clips(frames, self.dtype)
@@ -147,9 +145,7 @@ class KinD(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, frames: Float[Array, "*B H W C"], *, train: bool
-    ) -> tuple[Float[Array, "*B H W C"], dict[str, Array]]:
+    def __call__(self, frames: Frames, *, train: bool) -> Enhanced:
         frames = frames.astype(jnp.float32)
         decompose = KinDDecomposition(self.dtype, name="decomposition")
         reflectance, out = decompose(frames, train=train)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
-from darkjax.models.framewise import Conv2D, as_clips, like
+from darkjax.models.framewise import Conv2D, Enhanced, Frames, as_clips, like
 
 DOWN = (32, 64, 128, 256, 256)
 UP = (128, 64, 32, 32)
@@ -33,9 +33,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, frames: Float[Array, "*B H W C"], *, train: bool
-    ) -> tuple[Float[Array, "*B H W C"], dict[str, Array]]:
+    def __call__(self, frames: Frames, *, train: bool) -> Enhanced:
         del train
         least = 2 ** (len(DOWN) - 1)
         if min(frames.shape[-3:-1]) < least:

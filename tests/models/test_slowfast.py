@@ -106,17 +106,7 @@ def test_last_norms_begin_at_zero(zero_init):
 
 
 def test_dropout_needs_training_and_an_rng():
-    model = SlowFast(3, **TINY)
-    v = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), CLIP)
-
-    def draws(train, rngs):
-        def apply(v, x):
-            return model.apply(v, x, train=train, rngs=rngs, mutable=["batch_stats"])
-
-        return "random_bits" in str(jax.make_jaxpr(apply)(v, CLIP))
-
-    rngs = {"dropout": jax.random.key(0)}
-    assert [draws(True, rngs), draws(True, {}), draws(False, rngs)] == [True, False, False]
+    family.dropout_needs_training_and_an_rng(SlowFast(3, **TINY), CLIP)
 
 
 @pytest.mark.parametrize(

@@ -64,17 +64,7 @@ def test_a_backbone_of_any_channels_names_its_maps(cls, channels):
 
 @every_model
 def test_dropout_needs_training_and_an_rng(cls):
-    model = cls(3)
-    v = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), CLIP)
-
-    def draws(train, rngs):
-        def apply(v, x):
-            return model.apply(v, x, train=train, rngs=rngs, mutable=["batch_stats"])
-
-        return "random_bits" in str(jax.make_jaxpr(apply)(v, CLIP))
-
-    rngs = {"dropout": jax.random.key(0)}
-    assert [draws(True, rngs), draws(True, {}), draws(False, rngs)] == [True, False, False]
+    family.dropout_needs_training_and_an_rng(cls(3), CLIP)
 
 
 def names_of(net, width=1.0, groups=3, classes=7):

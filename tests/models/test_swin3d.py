@@ -4,39 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tokens import (
+    bfloat16_is_near,
+    clips,
+    drop_path_drops_whole_branches,
+    gradients_are_there,
+    parameters,
+)
 
 from darkjax.models import swin3d
 from darkjax.models.swin3d import Swin3D
-from darkjax.optim import flatten
 from darkjax.weights import names, zoo
 
 TINY = {"variant": (8, (1, 2)), "window": (2, 2, 2), "head_dim": 4}
-
-
-def clips(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def initial(model, x):
-    """Random variables, biases too, that keep the signal's size; made without compiling."""
-    rng = np.random.default_rng(0)
-
-    def draw(path, shape):
-        value = rng.standard_normal(shape.shape).astype(np.float32)
-        if path[-1].key == "scale":
-            return 1 + 0.1 * value
-        return value / np.sqrt(max(np.prod(shape.shape[:-1]), 10))
-
-    return {"params": jax.tree_util.tree_map_with_path(draw, parameters(model, x.shape))}
-
-
-def apply(model, v, x):
-    return jax.jit(lambda v, x: model.apply(v, x, train=False))(v, x)
-
-
-def parameters(model, shape=(1, 8, 32, 32, 3)):
-    x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)["params"]
 
 
 @pytest.mark.parametrize(
@@ -154,45 +134,18 @@ def test_any_size_and_channels_and_the_names_of_out():
 
 
 def test_bfloat16_is_near_and_ends_in_float32():
-    x = clips(2, 6, 24, 24, 3)
-    full, half = Swin3D(5, **TINY), Swin3D(5, **TINY, dtype=jnp.bfloat16)
-    v = initial(full, x)
-    logits, out = apply(half, v, x)
-    assert (logits.dtype, out["features"].dtype) == (jnp.float32, jnp.bfloat16)
-    expected = apply(full, v, x)[0]
-    np.testing.assert_allclose(logits, expected, atol=0.02 * np.abs(expected).max())
+    bfloat16_is_near(Swin3D, TINY, clips(2, 6, 24, 24, 3))
 
 
 @pytest.mark.slow
 def test_remat_changes_nothing_and_gradients_reach_every_parameter():
-    x = clips(2, 6, 24, 24, 3)
-    v = initial(Swin3D(5, **TINY), x)
-
-    def grads(remat):
-        model = Swin3D(5, **TINY, remat=remat)
-        loss = lambda v: jnp.square(model.apply(v, x, train=True)[0]).sum()  # noqa: E731
-        return jax.jit(jax.value_and_grad(loss))(v)
-
-    plain, again = grads(False), grads(True)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), plain, again)
-    for path, g in flatten(plain[1]["params"]).items():
-        if not path.endswith("key/bias"):  # the same for every key: softmax does not see it
-            assert np.abs(g).max() > 1e-6, path
+    # the unseen one is the same for every key: softmax does not see it
+    gradients_are_there(Swin3D, TINY, clips(2, 6, 24, 24, 3), "key/bias")
 
 
 def test_drop_path_needs_an_rng_and_drops_whole_branches():
-    x = clips(64, 2, 4, 4, 3)
     model = Swin3D(3, (8, (2,)), (2, 2, 2), head_dim=4, drop_path=0.5, dropout=0.5)
-    v = initial(model, x)
-    quiet, out = apply(model, v, x)
-    trained = jax.jit(lambda v, x, rngs: model.apply(v, x, train=True, rngs=rngs))
-    np.testing.assert_array_equal(trained(v, x, {})[0], quiet)
-    first, noisy = trained(v, x, {"dropout": jax.random.key(2)})
-    assert np.abs(first - quiet).max() > 0.01
-    np.testing.assert_allclose(noisy["stage1/0"], out["stage1/0"], atol=1e-5)  # rate 0 there
-    branch = noisy["stage1/1"] - noisy["stage1/0"]
-    dropped = np.mean(np.abs(branch).max((1, 2, 3, 4)) == 0)
-    assert 0.05 < dropped < 0.5  # both branches of a clip: a quarter of the clips
+    drop_path_drops_whole_branches(model, clips(64, 2, 4, 4, 3))
 
 
 def block(prefix, mlp):

@@ -65,7 +65,8 @@ def _infer(key: str, full: int) -> Callable[[StateDict], dict[str, Any]]:
     return infer
 
 
-def _arch(name: str, rules: Iterator, infer: Callable, files: tuple[str, ...]) -> Arch:
+def arch(name: str, rules: Iterator, infer: Callable, files: tuple[str, ...]) -> Arch:
+    """A network of Efficient-3DCNNs."""
     return Arch(
         paper=PAPER,
         model={"name": name},
@@ -79,13 +80,13 @@ def _arch(name: str, rules: Iterator, infer: Callable, files: tuple[str, ...]) -
 
 
 ARCHS = {
-    "mobilenet3d_v1": _arch(
+    "mobilenet3d_v1": arch(
         "mobilenet3d_v1",
         _v1_rules(),
         _infer("features.13.conv2.weight", 1024),
         tuple(f"kinetics_mobilenet_{w}x_RGB_16_best.pth" for w in (0.5, 1.0, 1.5, 2.0)),
     ),
-    "mobilenet3d_v2": _arch(
+    "mobilenet3d_v2": arch(
         "mobilenet3d_v2",
         _v2_rules(),
         _infer("features.17.conv.6.weight", 320),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from darkjax.models.shufflenet3d import STAGE_SIZES, V1_CHANNELS, V2_CHANNELS
-from darkjax.weights.arch import Arch, classes_of
-from darkjax.weights.families.mobilenet3d import CLIP, LAYERS, LICENCE, PAPER, blocks, width_of
-from darkjax.weights.names import NameMap, StateDict
+from darkjax.weights.arch import classes_of
+from darkjax.weights.families.mobilenet3d import LAYERS, arch, blocks, width_of
+from darkjax.weights.names import StateDict
 
 # Place in the Sequential of a branch -> our layer; activations stand between.
 BRANCHES = {
@@ -70,27 +70,14 @@ def _v2_infer(state: StateDict) -> dict[str, Any]:
     return fields
 
 
-def _arch(name: str, rules: Iterator, infer: Callable, files: tuple[str, ...]) -> Arch:
-    return Arch(
-        paper=PAPER,
-        model={"name": name},
-        names=NameMap(tuple(rules)),
-        infer=infer,
-        preprocess=CLIP,
-        input=(16, 112, 112),
-        files=files,
-        licence=LICENCE,
-    )
-
-
 ARCHS = {
-    "shufflenet3d_v1": _arch(
+    "shufflenet3d_v1": arch(
         "shufflenet3d_v1",
         _v1_rules(),
         _v1_infer,
         tuple(f"kinetics_shufflenet_{w}x_G3_RGB_16_best.pth" for w in (0.5, 1.0, 1.5, 2.0)),
     ),
-    "shufflenet3d_v2": _arch(
+    "shufflenet3d_v2": arch(
         "shufflenet3d_v2",
         _v2_rules(),
         _v2_infer,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from darkjax.weights.arch import Arch, classes_of
-from darkjax.weights.families.mobilenet3d import CLIP, LAYERS, LICENCE, PAPER
-from darkjax.weights.names import NameMap
+from darkjax.weights.arch import classes_of
+from darkjax.weights.families.mobilenet3d import LAYERS, arch
 
 PAIRS = (4, 7, 10, 13)  # places of the first of two fire modules; pooling stands between
 FIRE = {"squeeze": "squeeze", "expand1x1": "expand1", "expand3x3": "expand3"}
@@ -25,14 +24,10 @@ def _rules() -> Iterator[tuple[str, str]]:
 
 
 ARCHS = {
-    "squeezenet3d": Arch(
-        paper=PAPER,
-        model={"name": "squeezenet3d"},
-        names=NameMap(tuple(_rules())),
-        infer=classes_of("classifier.1.weight"),
-        preprocess=CLIP,
-        input=(16, 112, 112),
-        files=("kinetics_squeezenet_RGB_16_best.pth",),
-        licence=LICENCE,
+    "squeezenet3d": arch(
+        "squeezenet3d",
+        _rules(),
+        classes_of("classifier.1.weight"),
+        ("kinetics_squeezenet_RGB_16_best.pth",),
     )
 }
