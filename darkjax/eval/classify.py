@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darkjax import metrics, sharding
+from darkjax import files, metrics, sharding
 from darkjax.data import pipeline
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -154,11 +154,9 @@ def save(folder: str | os.PathLike[str], found: Predictions, result: Mapping[str
     """Write `predictions.npz` and `results.json`, each under a temporary name first."""
     path = pathlib.Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / "predictions.npz.part", "wb") as f:
-        np.savez(f, **found._asdict())
-    os.replace(path / "predictions.npz.part", path / "predictions.npz")
-    (path / "results.json.part").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    os.replace(path / "results.json.part", path / "results.json")
+    files.write_npz(path / "predictions.npz", found._asdict())
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    files.write_text(path / "results.json", text)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

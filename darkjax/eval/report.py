@@ -11,7 +11,6 @@ import os
 import pathlib
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import metadata
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax import files
 from darkjax.eval import charts, pictures
 from darkjax.eval.page import page, percent, section, table
 
@@ -130,7 +130,8 @@ def write_report(
             f"<details><summary>Resolved config</summary><pre>{escape(text)}</pre></details>",
         )
     )
-    _write_whole(pathlib.Path(path), page(title, "\n".join(parts)))
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, page(title, "\n".join(parts)))
 
 
 def run_facts() -> dict[str, str]:
@@ -147,20 +148,6 @@ def run_facts() -> dict[str, str]:
         "Versions": f"Python {sys.version.split()[0]}, {versions}",
         "Device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",
     }
-
-
-def _write_whole(path: pathlib.Path, text: str) -> None:
-    """Write under a temporary name beside ``path`` and rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)  # mkstemp's file is for its owner only
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _header(title: str, facts: Mapping[str, str]) -> str:
