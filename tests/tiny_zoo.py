@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
+import torch_files
 
 from darkjax import models
 from darkjax.optim import flatten
-from darkjax.weights import zoo
+from darkjax.weights import convert, zoo
 from darkjax.weights.arch import ACTIVITYNET, Arch, Preprocess, classes_of
 from darkjax.weights.families import resnet3d, resnet_frames
 
@@ -99,3 +102,12 @@ def state_dict(
             if leaf_name == "var":
                 found[f"{module}.num_batches_tracked"] = np.asarray(3, np.int64)
     return found
+
+
+def published(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """`folder` with `weights/NAME` in it: the tiny network's file, converted."""
+    torch_files.save(folder / "tiny.pth", state_dict("tiny"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo, "get", get)
+        convert.convert("tiny", folder / "tiny.pth", folder / "weights" / name, say=lambda _: None)
+    return folder

@@ -10,7 +10,7 @@ import pathlib
 from typing import Any, Protocol
 
 from darkjax.data.class_names import ARID11, INFAR12
-from darkjax.data.clip import Clip, deal_folds
+from darkjax.data.clip import Clip, Count, Root, deal_folds
 from darkjax.data.decode import Video
 from darkjax.data.layouts import AridEE6222, Folder, Images
 from darkjax.data.rendering.dataset import Synthetic
@@ -37,12 +37,7 @@ class Dataset(Protocol):
         ...
 
     def load(
-        self,
-        clip: Clip,
-        root: pathlib.Path | None,
-        *,
-        short_side: int | None = None,
-        max_frames: int | None = None,
+        self, clip: Clip, root: Root, *, short_side: Count = None, max_frames: Count = None
     ) -> Video:
         """The frames of one clip; UserError says what is wrong with a bad file."""
         ...

@@ -2,9 +2,12 @@
 
 import collections
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 
 FOLDS = 5
+Root = pathlib.Path | None  # a dataset's folder; rendered clips and records need none
+Count = int | None  # of pixels or frames; None: as many as there are
 
 
 @dataclasses.dataclass(frozen=True)

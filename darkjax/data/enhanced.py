@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from darkjax.data.clip import Clip
+from darkjax.data.clip import Clip, Count, Root
 from darkjax.data.decode import Video
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -56,12 +56,7 @@ class Enhanced:
         ]
 
     def load(
-        self,
-        clip: Clip,
-        root: pathlib.Path | None = None,
-        *,
-        short_side: int | None = None,
-        max_frames: int | None = None,
+        self, clip: Clip, root: Root = None, *, short_side: Count = None, max_frames: Count = None
     ) -> Video:
         """Read and enhance one clip. Sizes are the records' own."""
         if short_side is not None:

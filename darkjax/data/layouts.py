@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from darkjax.data import folders, images
-from darkjax.data.clip import Clip, deal_folds, printable
+from darkjax.data.clip import Clip, Count, Root, deal_folds, printable
 from darkjax.data.decode import Video, read_video
 from darkjax.data.resize import resize_clip
 from darkjax.errors import UserError
@@ -35,12 +35,7 @@ class _Files:
     name: str
 
     def load(
-        self,
-        clip: Clip,
-        root: pathlib.Path | None,
-        *,
-        short_side: int | None = None,
-        max_frames: int | None = None,
+        self, clip: Clip, root: Root, *, short_side: Count = None, max_frames: Count = None
     ) -> Video:
         """Decode the clip's file (`decode.read_video`)."""
         path = _need_root(root, self.name) / clip.path
@@ -201,12 +196,7 @@ class Images:
         return deal_folds([Clip(n, path, 0, n, "train", self.domain) for n, path in pairs])
 
     def load(
-        self,
-        clip: Clip,
-        root: pathlib.Path | None,
-        *,
-        short_side: int | None = None,
-        max_frames: int | None = None,
+        self, clip: Clip, root: Root, *, short_side: Count = None, max_frames: Count = None
     ) -> Video:
         """The picture as one frame of 8 bits, RGB; an alpha channel is dropped."""
         pixels = images.read_image(_need_root(root, self.name) / clip.path).pixels

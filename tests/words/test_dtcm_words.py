@@ -8,12 +8,10 @@ import ml_collections
 import pytest
 import tiny_run
 import tiny_zoo
-import torch_files as tf
 
 from darkjax import config as configs
 from darkjax import experiment
 from darkjax.errors import UserError
-from darkjax.weights import convert, zoo
 
 SMALL = {"demo", "arid6"}
 CURVES = {"k1": 1, "k2": 2, "k4": 4, "k8": 8, "k16": 16}
@@ -94,13 +92,7 @@ def test_the_matrix_has_one_word():
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A folder with `weights/resnext101`, converted from a tiny file of that family."""
-    folder = tmp_path_factory.mktemp("published")
-    tf.save(folder / "tiny.pth", tiny_zoo.state_dict("tiny"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zoo, "get", tiny_zoo.get)
-        out = folder / "weights" / "resnext101"
-        convert.convert("tiny", folder / "tiny.pth", out, say=lambda _: None)
-    return folder
+    return tiny_zoo.published(tmp_path_factory.mktemp("published"), "resnext101")
 
 
 def shrunk(file, words, records):

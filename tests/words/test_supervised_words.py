@@ -2,18 +2,17 @@
 
 import itertools
 import os
-import re
 
+import both_orders
 import ml_collections
 import pytest
 import tiny_run
 import tiny_zoo
-import torch_files as tf
 
 from darkjax import config as configs
 from darkjax import experiment, preflight, spec
 from darkjax.errors import UserError
-from darkjax.weights import convert, preprocess, zoo
+from darkjax.weights import preprocess, zoo
 
 SMALL = ("demo", "arid6")
 # Of each network: frames, stride, height and width of its clips, as it was published.
@@ -65,17 +64,7 @@ def traced(c, classes):
 
 @pytest.mark.parametrize("pair", list(pairs()), ids=",".join)
 def test_every_pair_is_one_config_in_both_orders_or_is_refused_by_name(pair):
-    if not refused(pair):
-        one, other = load(*pair), load(*reversed(pair))
-        assert one.to_json_best_effort() == other.to_json_best_effort()
-        configs.resolve(one)
-        return
-    for order in (pair, pair[::-1]):
-        with pytest.raises(UserError) as error:
-            load(*order)
-        line = str(error.value)
-        assert all(re.search(rf"\b{word}\b", line) for word in pair), line
-        assert "\n" not in line
+    both_orders.agree(load, pair, refused(pair))
 
 
 def test_a_word_means_the_same_beside_any_other():
@@ -143,13 +132,7 @@ def test_every_network_can_be_trained_on_its_own_clips(name, native_convolutions
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A folder with `weights/r3d18`, converted from a tiny file of that family."""
-    folder = tmp_path_factory.mktemp("published")
-    tf.save(folder / "tiny.pth", tiny_zoo.state_dict("tiny"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zoo, "get", tiny_zoo.get)
-        out = folder / "weights" / "r3d18"
-        convert.convert("tiny", folder / "tiny.pth", out, say=lambda _: None)
-    return folder
+    return tiny_zoo.published(tmp_path_factory.mktemp("published"), "r3d18")
 
 
 def shrunk(records, *words, **model):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from darkjax.data.clip import Clip, deal_folds
+from darkjax.data.clip import Clip, Count, Root, deal_folds
 from darkjax.data.decode import Video
 from darkjax.data.rendering import synthetic
 from darkjax.errors import UserError
@@ -68,12 +68,7 @@ class Synthetic:
         return deal_folds(clips)
 
     def load(
-        self,
-        clip: Clip,
-        root: pathlib.Path | None = None,
-        *,
-        short_side: int | None = None,
-        max_frames: int | None = None,
+        self, clip: Clip, root: Root = None, *, short_side: Count = None, max_frames: Count = None
     ) -> Video:
         """Render one clip. `short_side` must be None or the rendered one: nothing is resized."""
         if short_side not in (None, min(self.height, self.width)):
