@@ -13,11 +13,11 @@ from darkjax import models, optim
 from darkjax.models import layers
 
 
-def small_networks(monkeypatch) -> None:
+def small_networks(monkeypatch, group: int = 2) -> None:
     """Networks that compile at once: which examples a method counts is no matter of its models."""
 
     def build(config, num_classes, **_):
-        return Enhancer() if num_classes is None else Classifier(num_classes)
+        return Enhancer() if num_classes is None else Classifier(num_classes, group)
 
     monkeypatch.setattr(models, "build", build)
 
@@ -29,14 +29,15 @@ class Classifier(nn.Module):
     """Called as every classifier, and with two views as LIFT-Net."""
 
     num_classes: int
+    group: int = 2
 
     @nn.compact
     def __call__(self, video, bright=None, *, train, **_):
         seen = video if bright is None else video + bright
         SEEN[:] = [seen]
         hidden = nn.Dense(8)(seen.mean((1, 2)).reshape(len(video), -1))
-        # Batch norm mixes the examples of a group: the real clips are one, the padding the other.
-        hidden = layers.BatchNorm(group=2)(hidden, train=train)
+        # Batch norm mixes the examples of a group: of 2, the real clips are one, the padding one.
+        hidden = layers.BatchNorm(group=self.group)(hidden, train=train)
         if train and self.has_rng("dropout"):
             hidden = nn.Dropout(0.5, deterministic=False)(hidden)
         out = {"pre_logits": hidden, "luminous/pre_logits": nn.sigmoid(hidden)}

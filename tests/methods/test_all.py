@@ -1,0 +1,124 @@
+"""One suite for every method of the table, through the loop, on networks that compile at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import padding
+import pytest
+import test_contract
+import tiny_run
+
+from darkjax import config as configs
+from darkjax import methods, optim, sharding, spec, train
+
+CASES = tuple(test_contract.CASES)
+every_method = pytest.mark.parametrize("case", CASES)
+STEPS = 24
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    padding.small_networks(monkeypatch, group=0)
+
+
+@pytest.fixture
+def made(tiny_folder):
+    """A function from a case to (config, the stage's name, records)."""
+
+    def make(case, **fields):
+        method = case.split(",")[0]
+        c = configs.load(f"{tiny_run.ROOT}/configs/{test_contract.FILES[method]}.py:demo")
+        name = test_contract.STAGES[method]
+        stage, small = c[name], tiny_run.config(tiny_folder).data
+        for field in ("dir", "synthetic", "num_classes", "size"):
+            with c.unlocked(), c.ignore_type():
+                c.data[field] = small[field]
+        c.data.split, c.data.eval_split = "official", "test"
+        c.data.frames, c.data.stride, c.data.crop = 12, 1, "centre"  # always the same of a clip
+        with c.unlocked():
+            stage.augment, stage.init_from, stage.allow_random_frozen = {}, (), True
+            stage.update({**test_contract.CASES[case], **fields})
+            if method == "lift":
+                stage.distill.weight = 1.0
+        stage.batch_size, stage.steps, stage.save_every = 16, STEPS, 0
+        stage.optim.warmup_steps, stage.optim.lr, stage.optim.clip = 0, 3e-3, 1.0
+        c.log_every = 1
+        c = configs.resolve(c)
+        return c, name, tiny_run.records(c)
+
+    return make
+
+
+def trained(made, workdir, devices=1, **options):
+    """(metrics of each step, flat variables)."""
+    c, name, records = made
+    rows = []
+    outcome = train.run(
+        c, name, records, workdir=workdir,
+        mesh=sharding.make_mesh((devices, 1), jax.devices()[:devices]),
+        on_step=lambda _, numbers: rows.append(numbers), **options,
+    )  # fmt: skip
+    return rows, optim.flatten(jax.device_get(outcome.state.variables()))
+
+
+@pytest.fixture
+def whole(made, tmp_path, request):
+    """An uninterrupted training on one device."""
+    return trained(made(request.node.callspec.params["case"]), tmp_path / "whole")
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        np.testing.assert_array_equal(found[path], value, err_msg=path)
+
+
+@every_method
+def test_loss_falls_frozen_parameters_stay_and_a_resumed_run_is_the_same(
+    case, made, whole, tmp_path
+):
+    rows, variables = whole
+    assert np.mean([r["loss"] for r in rows[-6:]]) < np.mean([r["loss"] for r in rows[:6]])
+    parts = tmp_path / "parts"
+    _, first = trained(made(case), parts, max_steps=2)
+    same(trained(made(case), parts)[1], variables)
+    c, name, records = made(case)
+    frozen = methods.make(c[name], spec.of(c, name, records)).frozen
+    trainable, fixed = (
+        {f"params/{k}" for k in part}
+        for part in optim.split(optim.unflatten(variables)["params"], frozen)
+    )
+    for path in fixed:
+        np.testing.assert_array_equal(variables[path], first[path], err_msg=path)
+    moved = {path for path in trainable if np.any(variables[path] != first[path])}
+    assert moved == trainable  # so every one of them had a gradient
+
+
+@every_method
+def test_eight_devices_give_the_numbers_of_one(case, made, whole, tmp_path):
+    """Sums are taken in another order, which grows from step to step: of the first few."""
+    rows, _ = trained(made(case), tmp_path / "eight", devices=8, max_steps=3)
+    for one, eight in zip(whole[0], rows, strict=False):
+        assert one.keys() == eight.keys()
+        for key, value in one.items():
+            assert eight[key] == pytest.approx(value, rel=2e-3, abs=1e-5), key
+
+
+@every_method
+def test_jit_equals_eager_and_bfloat16_is_finite(case, made):
+    c, name, records = made(case)
+    method = methods.make(c[name], spec.of(c, name, records))
+    batch = test_contract.clips()
+    variables = method.init(jax.random.key(0), batch)
+    args = (variables, batch, jax.random.key(1), jnp.float32(0.5))
+    eager, jitted = method.loss(*args), jax.jit(method.loss)(*args)
+    np.testing.assert_allclose(jitted[0], eager[0], rtol=1e-5)
+    scores, _ = method.predict(variables, batch)
+    np.testing.assert_allclose(
+        jax.jit(method.predict)(variables, batch)[0], scores, rtol=1e-4, atol=1e-5
+    )
+    c[name].dtype = "bfloat16"
+    low = methods.make(c[name], spec.of(c, name, records))
+    value, aux = jax.jit(low.loss)(*args)
+    assert np.isfinite(value) and all(np.isfinite(v) for v in aux.metrics.values())
+    assert value.dtype == jnp.float32
