@@ -1,13 +1,22 @@
 """What every test runs under: 8 fake CPU devices, strict dtypes, warnings as errors."""
 
+import importlib.metadata
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# XLA's own convolution is the smallest program, and one that JAX can store: what one test (or a
+# process that it starts) compiled, the others take. The other forms have tests of their own.
+os.environ.setdefault("DARKJAX_CONV", "native")
 # Most of a test is compiling a program that runs for milliseconds.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+_FLAGS = ["--xla_backend_optimization_level=0"]
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # an unknown flag ends the process
+    _FLAGS += ["--xla_cpu_use_fusion_emitters=false"]  # a quarter of the time to compile
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 
+import flax.linen as nn
 import jax
 import pytest
 
@@ -20,21 +29,37 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+def _compiled(function: Any) -> Any:
+    """`Module.init` or `apply` as one program: operation by operation, JAX compiles each of them,
+    which takes three times as long."""
+
+    def call(module: nn.Module, first: Any, *args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((first, args))
+        traced = any(isinstance(x, jax.core.Tracer) for x in (*leaves, *jax.tree.leaves(kwargs)))
+        if traced or not all(hasattr(x, "dtype") for x in leaves):
+            return function(module, first, *args, **kwargs)
+        return jax.jit(lambda first, args: function(module, first, *args, **kwargs))(first, args)
+
+    return call
+
+
+nn.Module.init = _compiled(nn.Module.init)
+nn.Module.apply = _compiled(nn.Module.apply)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_is_kept() -> Iterator[None]:
+    """Compiled programs are let go after each file: otherwise they grow to gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def shared() -> pathlib.Path:
     """The folder of real clips and golden outputs beside the project, or a skip."""
     if not SHARED.is_dir():
         pytest.skip(f"no {SHARED}: the real clips and golden outputs are not on this machine")
     return SHARED
-
-
-@pytest.fixture(scope="module")
-def native_convolutions() -> Iterator[None]:
-    """XLA's own convolution, the smallest program to compile, for the tests of a file."""
-    from darkjax.ops import conv
-
-    with conv.use_form("native"):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def thrown(places, examples, files=FILES, fields=lambda path: True):
     return sum(taken)
 
 
-def test_configs_without_wrong_values_are_taken(places, native_convolutions):
+def test_configs_without_wrong_values_are_taken(places):
     folder, workdir, records = places
     assert tried(base(folder, "zero_dce").copy_and_resolve_references(), records, workdir)
 
@@ -179,7 +179,7 @@ def test_any_value_of_any_field_is_taken_or_refused_by_one_line(places, monkeypa
 
 
 @pytest.mark.slow
-def test_any_value_is_taken_only_by_what_can_be_traced(places, native_convolutions, monkeypatch):
+def test_any_value_is_taken_only_by_what_can_be_traced(places, monkeypatch):
     """Models, losses and augmentations with random values, none of which ends in a traceback."""
     monkeypatch.setattr(preflight, "_BUILT", {})
     traced = ("model", "enhancer", "augment", "mean", "std", "gamma", "w_", "exposure", "data.")

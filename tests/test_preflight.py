@@ -16,7 +16,7 @@ DARK = (np.full((2, 3, 3, 3), 0.1, np.float32), np.full((2, 3, 3, 3), 0.2, np.fl
 
 
 @pytest.fixture
-def said(tiny_folder, tmp_path, native_convolutions):
+def said(tiny_folder, tmp_path):
     """A function from fields to the one line that is said of them before anything is built."""
 
     def check(mode="all", devices=1, **fields):

@@ -42,7 +42,7 @@ def launch(tiny_folder, workdir, **options):
         stderr=subprocess.STDOUT,
         cwd=HERE,
         # XLA's own convolution: the smallest program, and one that the cache keeps.
-        env={**os.environ, "DARKJAX_CONV": "native"},
+        env=dict(os.environ),
     )
 
 
@@ -159,7 +159,7 @@ def program(tiny_folder, tmp_path, *flags, under=(), **options):
     tiny_run.records(tiny_run.config(tiny_folder))
     config = f"--config=tests/tiny_config.py:{tiny_folder}"
     command = [sys.executable, "-m", "darkjax.main", config, f"--workdir={tmp_path / 'run'}"]
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "DARKJAX_CONV": "native"}
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
     env |= {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     log = open(tmp_path / "log", "w")  # noqa: SIM115 - closed by finish
     return log, subprocess.Popen(

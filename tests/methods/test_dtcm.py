@@ -14,7 +14,6 @@ from darkjax.losses import enhancement
 from darkjax.weights import preprocess
 
 CONFIG = f"{tiny_run.ROOT}/configs/dtcm_arid.py"
-pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 def make(words="demo", **fields):

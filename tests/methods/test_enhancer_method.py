@@ -17,7 +17,6 @@ from darkjax.losses import enhancement
 from darkjax.methods import base
 
 CONFIG = f"{tiny_run.ROOT}/configs/zero_dce.py"
-pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 def stage(words="demo", **fields):

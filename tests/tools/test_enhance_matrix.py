@@ -11,7 +11,6 @@ from darkjax.errors import UserError
 from darkjax.tools import enhance_matrix
 
 ROWS = ("raw", "gic", "sci", "joint")
-pytestmark = pytest.mark.usefixtures("native_convolutions")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(records, workdir, native_convolutions):
+def found(records, workdir):
     return matrix(config(records), workdir)
 
 

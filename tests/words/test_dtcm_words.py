@@ -135,14 +135,12 @@ COVER = [
 ]
 
 
-@pytest.mark.usefixtures("native_convolutions")
 @pytest.mark.parametrize(("file", "words"), COVER, ids=str)
 def test_words_together_run_to_the_end(file, words, tiny_folder, tmp_path, published, monkeypatch):
     run_to_the_end(file, words, tiny_folder, tmp_path, published, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("native_convolutions")
 @pytest.mark.parametrize(("file", "pair"), RUN, ids=str)
 def test_every_pair_runs_to_the_end(file, pair, tiny_folder, tmp_path, published, monkeypatch):
     run_to_the_end(file, pair, tiny_folder, tmp_path, published, monkeypatch)

@@ -138,7 +138,6 @@ def run_to_the_end(words, records, work):
     return c
 
 
-@pytest.mark.usefixtures("native_convolutions")
 @pytest.mark.parametrize(
     "words", [("small", "r3d", "demo"), ("unfrozen", "medium", "no_kd", "arid6")], ids=",".join
 )
@@ -149,7 +148,6 @@ def test_words_together_run_end_to_end(words, published, tiny_folder, tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("native_convolutions")
 @pytest.mark.parametrize("pair", [p for p in PAIRS if not refused(p)], ids=",".join)
 def test_every_pair_runs_end_to_end(pair, published, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(published[0])
