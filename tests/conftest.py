@@ -10,11 +10,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's own convolution is the smallest program, and one that JAX can store: what one test (or a
 # process that it starts) compiled, the others take. The other forms have tests of their own.
 os.environ.setdefault("DARKJAX_CONV", "native")
-# Most of a test is compiling a program that runs for milliseconds.
-_FLAGS = ["--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # an unknown flag ends the process
-    _FLAGS += ["--xla_cpu_use_fusion_emitters=false"]  # a quarter of the time to compile
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
+# Most of a test is compiling a program that runs for milliseconds. The second flag is a quarter of
+# the time; a jaxlib that does not know it ends the process, so it is given to those that do.
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+    + ["--xla_cpu_use_fusion_emitters=false"]
+    * importlib.metadata.version("jaxlib").startswith("0.10.")
+)
 
 import flax.linen as nn
 import jax

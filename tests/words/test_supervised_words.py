@@ -112,14 +112,14 @@ def first_of_each_family():
 
 
 @pytest.mark.parametrize("name", first_of_each_family())
-def test_every_small_network_can_be_trained_as_the_demo_does(name, native_convolutions):
+def test_every_small_network_can_be_trained_as_the_demo_does(name):
     """Initialisation and loss are traced with the shapes of the demo's batches."""
     traced(configs.resolve(load(name, "demo")), 6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.NAMES)
-def test_every_network_can_be_trained_on_its_own_clips(name, native_convolutions):
+def test_every_network_can_be_trained_on_its_own_clips(name):
     for words in ((name,), (name, "arid6")):
         c = configs.resolve(load(*words))
         c.classifier.batch_size = 2
@@ -155,7 +155,6 @@ def run_to_the_end(c, work):
     assert found["numbers"]["n"] > 0 and os.path.exists(work / "classifier" / "done.json")
 
 
-@pytest.mark.usefixtures("native_convolutions")
 def test_from_converted_weights_to_the_end(tiny_folder, tmp_path, published, monkeypatch, capsys):
     monkeypatch.chdir(published)
     model = dict(tiny_zoo.TINY["tiny"].model)
@@ -167,7 +166,6 @@ def test_from_converted_weights_to_the_end(tiny_folder, tmp_path, published, mon
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("native_convolutions")
 def test_from_nothing_to_the_end(tiny_folder, tmp_path):
     model = tiny_zoo.TINY["tiny2d"].model
     run_to_the_end(shrunk(tiny_folder, "tsn_resnet50", "demo", **model), tmp_path)
