@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ def check(method, size=16):
 
     first, *others = [step(trained, b) for b in batches]
     for other in others:
-        jax.tree.map(np.testing.assert_array_equal, other, first)
+        chex.assert_trees_all_equal(other, first)
     assert any(np.abs(g).max() > 0 for g in first[1].values())
     # That could have failed: counted, the same rubbish moves every number.
     numbers = [step(trained, {**b, "mask": jnp.ones(4)})[0] for b in batches]

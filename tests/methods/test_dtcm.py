@@ -1,5 +1,6 @@
 """DTCM: Eq. 7 is its terms, the three trainings of Table VI train what they say."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_frozen_enhancer_gets_no_gradient_and_keeps_its_statistics():
     variables, value, aux, grads = trained(method)
     assert not any(k.startswith("enhancer/") for k in grads)
     kept = aux.collections["batch_stats"]["enhancer"], variables["batch_stats"]["enhancer"]
-    jax.tree.map(np.testing.assert_array_equal, *kept)
+    chex.assert_trees_all_equal(*kept)
     np.testing.assert_allclose(value, aux.metrics["ce"])
 
 

@@ -1,5 +1,6 @@
 """SlowFast: pathways, slow frames, names of PySlowFast and of its caffe2 files, parity."""
 
+import chex
 import family
 import flax.linen as nn
 import golden_weights as golden
@@ -214,7 +215,7 @@ def test_published_names_fill_the_model(arch):
         model, v = family.convert(ARCHS[arch], SlowFast, state, CLIP, **fields)
         assert model.num_classes == 5
         trees.append(v)
-    jax.tree.map(np.testing.assert_array_equal, *trees)
+    chex.assert_trees_all_equal(*trees)
 
 
 def test_the_other_fusion_kernel_does_not_fit():

@@ -1,5 +1,6 @@
 """ViT and TimeSformer: the originals' outputs, names and counts; images as one-frame videos."""
 
+import chex
 import family
 import golden_weights as golden
 import jax
@@ -128,7 +129,7 @@ def test_googles_file_gives_the_same_tree():
     model, theirs = family.convert(VIT, ViT, as_google(state), x)
     assert (model.gelu, model.num_classes, model.representation) == ("tanh", 7, None)
     _, ours = family.convert(VIT, ViT, state, x)
-    jax.tree.map(np.testing.assert_array_equal, theirs, ours)
+    chex.assert_trees_all_equal(theirs, ours)
 
 
 def test_googles_hidden_layer_is_a_tanh():
@@ -286,7 +287,7 @@ def test_an_image_vit_starts_divided_attention(source):
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     block = variables["params"]["block1"]
     for time, space in (("temporal_attention", "attention"), ("temporal_norm", "norm1")):
-        jax.tree.map(np.testing.assert_array_equal, block[time], block[space])
+        chex.assert_trees_all_equal(block[time], block[space])
 
 
 def test_a_started_file_is_left_alone_and_a_hidden_head_is_dropped():

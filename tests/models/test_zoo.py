@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -233,7 +234,7 @@ def test_a_small_one_trains(family):
         assert rms(a - b) <= in_mean * rms(b)
     scale = np.abs(judged).max()
     assert np.abs(rounded[0] - judged).max() <= in_largest * scale
-    jax.tree.map(np.testing.assert_array_equal, kept, stats)
+    chex.assert_trees_all_equal(kept, stats)
     if stats:
         changed = [
             not np.array_equal(a, b)
