@@ -141,7 +141,9 @@ def test_the_moving_average_is_one_of_the_parameters(tiny_folder, tmp_path):
     np.testing.assert_array_equal(averaged, two.state.ema[name])
 
 
-@pytest.mark.parametrize(("shape", "count"), [((8, 1), 8), ((4, 2), 8)])
+@pytest.mark.parametrize(
+    ("shape", "count"), [pytest.param((8, 1), 8, marks=pytest.mark.slow), ((4, 2), 8)]
+)
 def test_eight_devices_give_the_losses_of_one(tiny_folder, tmp_path, shape, count):
     def steps(c):
         alone(c)

@@ -21,7 +21,7 @@ def make(words="demo", **fields):
     c = configs.load(f"{CONFIG}:{words}")
     stage = c.dtcm
     with c.unlocked():
-        stage.model.update({"width": 4, "stem_mid": 4})
+        stage.model = {"name": "r2plus1d", "variant": (1,), "width": 4, "stem_mid": 4}
         stage.enhancer.update({"width": 8, "k": 2})
         stage.augment.flip.p = stage.augment.affine.p = 0.0
         stage.label_smoothing = 0.0

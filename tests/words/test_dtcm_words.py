@@ -130,11 +130,12 @@ def run_to_the_end(file, words, records, work, published, monkeypatch):
 
 COVER = [
     ("dtcm_arid", ("two_stage", "k4", "pretrained")),
-    pytest.param("dtcm_arid", ("demo", "recognition", "k2"), marks=pytest.mark.slow),
-    pytest.param("zero_dce", ("video", "light", "code"), marks=pytest.mark.slow),
+    ("dtcm_arid", ("demo", "recognition", "k2")),
+    ("zero_dce", ("video", "light", "code")),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "words"), COVER, ids=str)
 def test_words_together_run_to_the_end(file, words, tiny_folder, tmp_path, published, monkeypatch):
     run_to_the_end(file, words, tiny_folder, tmp_path, published, monkeypatch)

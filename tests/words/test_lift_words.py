@@ -138,6 +138,7 @@ def run_to_the_end(words, records, work):
     return c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("small", "r3d", "demo"), ("unfrozen", "medium", "no_kd", "arid6")], ids=",".join
 )
