@@ -123,7 +123,7 @@ def _run(
         say(line)
     if mode in ("all", "train"):
         starts.check(config, workdir, {n: spec.of(config, n, r) for n, r in opened.items()})
-    if chief:
+    if chief and not eval_name:
         provenance.write(config, workdir, opened, mode, command)
     found: dict[str, Any] = {}
     for number, name in enumerate(config.stages, start=1):

@@ -85,7 +85,8 @@ def test_main_takes_the_flags_of_the_docs():
         for arg in args:
             name, _, value = arg.partition("=")
             if name == "--config":
-                config = None if "…" in value else configs.load(str(ROOT / value))
+                made_up = "…" in value or value.startswith("mypaper/")  # test_extending runs that
+                config = None if made_up else configs.load(str(ROOT / value))
             elif name.startswith("--config."):
                 section = config
                 for part in name.split(".")[1:]:

@@ -171,7 +171,8 @@ def test_gradients_reach_every_trained_parameter_and_out_has_every_attention(tin
     assert sorted(names) == sorted(f"{n}/attention" for n in wanted)
     for name in names:
         np.testing.assert_allclose(out[name].sum(-1), 1, atol=1e-5)
-    assert method.attention(out, (4, 4, 32, 32, 3)).shape == (4, 4, 2, 2)
+    seen = method.look(batch(), out)
+    assert seen.video.shape == (4, 4, 32, 32, 3) and seen.heat.shape == (4, 4, 2, 2)
 
 
 def test_jit_equals_eager_and_bfloat16_is_finite(tiny_folder):

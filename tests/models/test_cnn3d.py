@@ -139,7 +139,7 @@ def test_c3d_flattens_as_the_original():
 
 @pytest.mark.parametrize(("variant", "frames"), [("plain", (16, 1)), ("bn", (15, 1))])
 def test_c3d_time_of_the_two_graphs(variant, frames):
-    model = C3D(None, variant, width=2, hidden=4)
+    model = C3D(None, variant=variant, width=2, hidden=4)
     x, variables = shapes_of(model, (16, 112, 112))
     _, out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, x)
     assert (out["stem"].shape[1], out["features"].shape[1]) == frames
