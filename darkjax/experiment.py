@@ -123,8 +123,8 @@ def _run(
         say(line)
     if mode in ("all", "train"):
         starts.check(config, workdir, {n: spec.of(config, n, r) for n, r in opened.items()})
-    if chief and not eval_name:
-        provenance.write(config, workdir, opened, mode, command)
+        if chief:
+            provenance.write(config, workdir, opened, mode, command)
     found: dict[str, Any] = {}
     for number, name in enumerate(config.stages, start=1):
         records, data = opened[name], configs.data_of(config, name)
