@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging as std_logging
 import os
 import pathlib
@@ -11,7 +12,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -123,8 +124,6 @@ def _run(
         say(line)
     if mode in ("all", "train"):
         starts.check(config, workdir, {n: spec.of(config, n, r) for n, r in opened.items()})
-        if chief:
-            provenance.write(config, workdir, opened, mode, command)
     found: dict[str, Any] = {}
     for number, name in enumerate(config.stages, start=1):
         records, data = opened[name], configs.data_of(config, name)
@@ -133,7 +132,9 @@ def _run(
         origins = _origins(config, name, workdir)
         now = identity.of(config, name, sources.digest(records, data), origins)
         if mode in ("all", "train") and not finished(name, folder, now, extend):
-            outcome = _train(config, name, workdir, records, mesh, origins, extend)
+            # Written when nothing is refused any more, so that a refusal leaves all as it was.
+            begun = functools.partial(provenance.write, config, workdir, opened, mode, command)
+            outcome = _train(config, name, workdir, records, mesh, origins, extend, begun)
             if outcome.signal is not None and not outcome.finished:
                 raise Stopped(f"stopped at step {outcome.saved_at} of {name}", outcome.signal)
             if chief:
@@ -318,6 +319,7 @@ def _train(
     mesh: Any,
     origins: dict[str, str | None],
     extend: bool,
+    begun: Callable[[], None],
 ) -> train.Outcome:
     """Run the loop for one stage, evaluating as it goes."""
 
@@ -335,6 +337,7 @@ def _train(
         given=given,
         origins=origins,
         extend=extend,
+        begun=begun if jax.process_index() == 0 else None,
     )
 
 

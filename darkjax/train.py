@@ -53,6 +53,7 @@ def run(
     origins: Mapping[str, str | None] | None = None,
     extend: bool = False,
     max_steps: int | None = None,
+    begun: Callable[[], None] | None = None,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Outcome:
     """Train one stage, from its last checkpoint if there is one.
@@ -68,6 +69,7 @@ def run(
       origins: marks of those weights (`identity.origin`), compared when a run is taken up again.
       extend: a checkpoint of a shorter training may be gone on from.
       max_steps: stop (and save) there as a signal would; for tests and notebooks.
+      begun: called when nothing is refused any more, before the first step.
       on_step: called with each step's number and metrics, in order, up to 8 steps late.
 
     Raises:
@@ -131,6 +133,8 @@ def run(
     else:
         state, line = _resumed(saver, resume, state, meta, name, extend, workdir)
     say(line)
+    if begun is not None:
+        begun()
 
     update = make_update(method, tx, stage, config.seed, total_steps, mesh, shardings)
 
