@@ -290,7 +290,7 @@ def _model(section: Any, path: str, model: Any) -> Iterator[Field]:
     """The fields of a model's section."""
     names = Check(
         f"{word(*models.ARCHITECTURES).text}, or package.module:Class",
-        lambda v: v in models.ARCHITECTURES or (type(v) is str and models.is_outside(v)),
+        lambda v: type(v) is str and (v in models.ARCHITECTURES or models.is_outside(v)),
     )
     if not names.holds(model):
         yield Field(f"{path}.name", names, model, frozenset(), True)
