@@ -26,6 +26,7 @@ from darkjax import (
     judge,
     lock,
     preflight,
+    program,
     provenance,
     sharding,
     spec,
@@ -85,6 +86,8 @@ def run(
             f"workdir={workdir!r}: expected a folder on a mounted file system; mount the bucket "
             "(gcsfuse, Filestore) and give its path"
         )
+    if mode not in program.MODES:
+        raise UserError(f"mode={mode!r}: expected one of {', '.join(program.MODES)}")
     if eval_name and (mode != "evaluate" or not re.fullmatch(r"[\w.-]+", eval_name)):
         raise UserError(
             f"eval_name={eval_name!r}, mode={mode!r}: expected a name of letters, digits, '.', '_' "

@@ -25,7 +25,6 @@ every field, its value, what it may be and what it is for:
     python -m darkjax.tools.describe --config=configs/lift_arid.py:small --fields
 
 the words after the colon are explained at the top of the config's file."""
-MODES = ("all", "train", "evaluate", "report")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +71,7 @@ def _parser() -> program.Parser:
     parser.add_argument("--workdir", help="folder of the run; by default runs/ and the config's")
     parser.add_argument(
         "--mode",
-        choices=MODES,
+        choices=program.MODES,
         default="all",
         help="all: train what is not trained yet, evaluate, report; evaluate, report: from what "
         "is there",

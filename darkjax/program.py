@@ -14,6 +14,8 @@ from typing import NoReturn
 from darkjax.errors import UserError
 from darkjax.nearest import nearest
 
+MODES = ("all", "train", "evaluate", "report")  # of a run
+
 DOCSTRING = re.compile(r'"""(.*?)("""|$)', re.MULTILINE)  # parsing all files takes seconds
 GUARD = re.compile(r'^if __name__ == "__main__":$', re.MULTILINE)
 

@@ -229,3 +229,9 @@ def test_what_is_not_there_outside_is_one_line(field, value, said, tiny_folder, 
     with pytest.raises(UserError, match=said) as error:
         experiment.run(c, str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_an_unknown_mode_is_refused(tiny_folder, tmp_path):
+    with pytest.raises(UserError, match="mode='eval': expected one of all, train, evaluate"):
+        experiment.run(config("masked", tiny_folder), str(tmp_path), "eval")
+    assert not list(tmp_path.iterdir())
