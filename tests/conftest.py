@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import pathlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,11 @@ os.environ["XLA_FLAGS"] = " ".join(
 import flax.linen as nn
 import jax
 import pytest
+
+# A shell that starts tests in the background has them ignore Ctrl-C, and what they start inherits
+# that; a signal with a handler is given its default in a new program.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

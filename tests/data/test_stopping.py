@@ -43,14 +43,13 @@ def stopped(out, workers, sign, whole_group=False):
     process = subprocess.Popen(
         [*COMMAND, f"--out={out}", f"--workers={workers}"], stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL, text=True, start_new_session=True,
-        # A shell that starts tests in the background has them, and what they start, ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         while not (out.is_dir() and reports(out) and list(out.glob("*.part-*"))):
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() in (None, 0), process.stderr.read()
             time.sleep(0.01)
-        (os.killpg if whole_group else os.kill)(process.pid, sign)
+        with contextlib.suppress(ProcessLookupError):  # it came to its end
+            (os.killpg if whole_group else os.kill)(process.pid, sign)
         _, said = process.communicate(timeout=60)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -71,9 +70,12 @@ def stopped(out, workers, sign, whole_group=False):
 def test_nothing_is_left_and_the_same_command_goes_on(
     reference, tmp_path, workers, sign, whole_group
 ):
-    out = tmp_path / "out"
-    status, said, before = stopped(out, workers, sign, whole_group)
-    assert 1 <= len(before) <= 2, "it went on, or was stopped too late to try anything"
+    for attempt in range(5):  # a busy machine may notice the first shard when the last is written
+        out = tmp_path / f"out{attempt}"
+        status, said, before = stopped(out, workers, sign, whole_group)
+        if len(before) <= 2:
+            break
+    assert 1 <= len(before) <= 2, "it went on, five times"
     assert not (out / "card.json").exists()
     for name, content in files(out).items():  # what has its own name is whole
         assert ".part-" in name or content == reference[name], name
