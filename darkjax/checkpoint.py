@@ -41,7 +41,7 @@ class _Unnamed(ocp.path.atomicity.AtomicRenameTemporaryPath):
     async def finalize(self) -> None:
         final = self._final_path
         if checkpoint_steps.is_step(final.name):  # not one of a checkpoint's items
-            written = final.with_name(f"{final.name}{ocp.utils.TMP_DIR_SUFFIX}-written")
+            written = final.with_name(f"{final.name}{checkpoint_steps.HALF}-written")
             await asyncio.to_thread(shutil.rmtree, written, ignore_errors=True)  # a killed run's
             self._final_path = written
             await super().finalize()

@@ -24,6 +24,7 @@ from darkjax.errors import UserError
 MARK = {"checksums": "crc32c"}
 # Where orbax moves what is kept no longer: a run killed while it deletes leaves no half step.
 DELETED = ".deleted"
+HALF = ".orbax-checkpoint-tmp"  # in the name of what orbax has not finished
 
 WHOLE, UNVERIFIED, DAMAGED = "whole", "unverified", "damaged"
 
@@ -123,6 +124,8 @@ def set_aside(directory: str | os.PathLike[str]) -> list[str]:
     """
     path = pathlib.Path(directory).absolute()
     remove_deleted(path)
+    for half in path.glob(f"[0-9]*{HALF}*"):  # its process was killed
+        shutil.rmtree(half, ignore_errors=True)
     found = [look(path / str(step)) for step in steps(path)]
     good = [f for f in found if f.state != DAMAGED]
     if found and not good:

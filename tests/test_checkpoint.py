@@ -106,6 +106,16 @@ def test_the_last_two_and_the_best_are_kept_each_with_checksums(tmp_path):
     same(found, state(5))
 
 
+def test_what_a_killed_process_left_half_written_goes(copy):
+    half = copy / f"4{checkpoint_steps.HALF}-123"
+    shutil.copytree(copy / "3", half)
+    (copy / "mine.orbax-notes").mkdir()  # hers stays
+    step, found, _, lines = resume(copy)
+    assert step == 3 and not lines and not half.exists() and (copy / "mine.orbax-notes").exists()
+    same(found, state(3))
+    assert checkpoint_steps.HALF == ocp.utils.TMP_DIR_SUFFIX  # orbax's name for it
+
+
 def test_meta_and_shapes_are_those_of_the_variables(kept):
     best, latest = (checkpoint.read_meta(kept, which) for which in ("best", "latest"))
     assert (best, latest) == (meta(1), meta(3))

@@ -173,7 +173,7 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     try:
         with image.open(io.BytesIO(data)) as picture:
             pixels = np.asarray(picture)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, image.DecompressionBombError) as error:
         raise UserError(f"expected a JPEG frame: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 

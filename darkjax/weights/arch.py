@@ -34,7 +34,8 @@ class Arch:
 
     `model` is a config of `darkjax.models.build` (`name` and fields); `infer` reads fields
     (`num_classes`, segment or frame counts) from a state dict whose prefixes are stripped;
-    `input` is `(T, H, W)` of one clip; `files` are the published names it accepts; `views` is
+    `input` is `(T, H, W)` of one clip; `files` are the published names it accepts; `releases` are
+    (expression, preprocessing) of files whose name says that they expect another; `views` is
     the number of clips the model takes (2: dark and gamma-corrected); `resize` is given (path,
     array, `(T, H, W)`, model's fields) where another frame size than the file's was asked for.
     """
@@ -46,6 +47,7 @@ class Arch:
     preprocess: Preprocess
     input: tuple[int, int, int]
     files: tuple[str, ...] = ()
+    releases: tuple[tuple[str, Preprocess], ...] = ()
     licence: str = "see the publisher"
     views: int = 1
     resize: Callable[[str, Any, tuple[int, int, int], Mapping[str, Any]], Any] | None = None
@@ -75,5 +77,10 @@ ACTIVITYNET: dict[str, Any] = {
     "mean": (114.7748, 107.7354, 99.4750),
     "std": (1.0, 1.0, 1.0),
     "scale": 255.0,
+}
+# 3D-ResNets-PyTorch of 2020 (files NAME_K_200ep.pth and the like): 0-1, divided
+KINETICS_2020: dict[str, Any] = {
+    "mean": (0.4345, 0.4051, 0.3775),
+    "std": (0.2768, 0.2713, 0.2737),
 }
 HALF: dict[str, Any] = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}

@@ -69,7 +69,7 @@ def read(directory: str | os.PathLike[str]) -> Card:
     """The card of converted weights.
 
     Raises:
-      UserError: there is none, or it is of another format.
+      UserError: there is none, it is of another format, or a field is missing or unknown.
     """
     path = pathlib.Path(directory, NAME)
     if not is_weights(directory):
@@ -84,7 +84,12 @@ def read(directory: str | os.PathLike[str]) -> Card:
             "the weights again"
         )
     content = {key: _tuples(value) for key, value in content.items()}
-    return Card(**{**content, "preprocess": Preprocess(**content["preprocess"])})
+    try:
+        return Card(**{**content, "preprocess": Preprocess(**content["preprocess"])})
+    except (TypeError, KeyError) as error:
+        raise UserError(
+            f"expected the fields of a weights' card in {path}: {error}: convert the weights again"
+        ) from error
 
 
 def _tuples(value: Any) -> Any:

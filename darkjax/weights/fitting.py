@@ -71,7 +71,7 @@ def fitted(
       input: `(T, H, W)` of a clip; None takes the usual one, with the file's frame count.
       skip: regex; our paths and the file's names that it matches whole are left out.
       inflate: "centre" or "average" for 2-D kernels where the model has 3-D ones.
-      file: its name, for messages.
+      file: its name, for messages and for `Arch.releases`.
       say: gets the four lists, a line each.
 
     Raises:
@@ -111,7 +111,7 @@ def fitted(
         num_classes=classes,
         in_channels=channels,
         input=clip,
-        preprocess=_preprocess(arch, clip, channels),
+        preprocess=_preprocess(arch, file, clip, channels),
         params={k: v for k, v in fit.placed.items() if k not in renamed.batch_stats},
         batch_stats={k: v for k, v in fit.placed.items() if k in renamed.batch_stats},
         left_out=left_out,
@@ -257,9 +257,10 @@ def _adapted(
     return first_conv(value, wanted) if first else value
 
 
-def _preprocess(arch: Arch, clip: Clip, channels: int) -> Preprocess:
-    """The published preprocessing, for the clip and the channels that were chosen."""
-    p = arch.preprocess
+def _preprocess(arch: Arch, file: str, clip: Clip, channels: int) -> Preprocess:
+    """The published preprocessing, for the file, the clip and the channels that were chosen."""
+    released = (p for name, p in arch.releases if re.search(name, file))
+    p = next(released, arch.preprocess)
     if clip[0] != arch.input[0]:
         p = dataclasses.replace(p, frames=clip[0])
     if clip[1:] != arch.input[1:]:

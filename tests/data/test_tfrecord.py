@@ -176,6 +176,18 @@ def test_jpeg_frames():
         example.decode_jpeg(b"no picture")
 
 
+def test_a_jpeg_frame_that_claims_to_be_enormous_is_refused(monkeypatch):
+    pillow = example._import_pillow()
+    ramp = np.zeros((2, 64, 64, 3), np.uint8)
+    fields = example.Fields(ramp.shape, 0, 0, "a", "g", 25.0, "dark", "jpeg")
+    data = example.encode(ramp, fields, jpeg_quality=95)
+    _, begin, end = example.split(memoryview(data))
+    ((start, stop), *_) = example.jpeg_values(data[begin:end], 0, end - begin)
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 64)  # as 64x64 is to it, 2^28 is to the default
+    with pytest.raises(UserError, match="expected a JPEG frame"):
+        example.decode_jpeg(data[begin + start : begin + stop])
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\x08\x01", b"\x0a\x05ab", b"\x0a\x02\x0a\x00", b"\xff" * 9]
 )

@@ -87,6 +87,22 @@ def test_a_file_becomes_a_checkpoint_and_a_card(tmp_path):
     assert re.search(r"out: tiny, 5 classes, [\d,]+ parameters", lines[-1])
 
 
+@pytest.mark.parametrize(
+    ("arch", "file", "mean"),
+    [
+        ("r3d18", "r3d18_K_200ep.pth", 0.4345),
+        ("r3d50", "r3d50_KM_200ep.pth", 0.4345),
+        ("r3d50", "resnet-50-kinetics.pth", 114.7748),
+        ("r3d50", "renamed.pth", 114.7748),
+        ("resnext101", "resnext-101-64f-kinetics-ucf101_split1.pth", 114.7748),
+    ],
+)
+def test_two_releases_of_one_network_expect_other_frames(arch, file, mean):
+    # The files of 2018 take 0 to 255 less a mean, those of 2020 take 0 to 1.
+    found = fitting._preprocess(zoo.get(arch), file, (16, 112, 112), 3)
+    assert found.mean[0] == mean and found.scale == (255.0 if mean > 1 else 1.0)
+
+
 def test_half_precision_files_become_float32(tmp_path):
     state = {k: v.astype(np.float16) for k, v in tiny_zoo.state_dict().items()}
     weights = run(tmp_path, state)

@@ -68,6 +68,11 @@ def test_folders_that_are_no_weights(folder, tmp_path):
     (tmp_path / "card.json").write_text(json.dumps({**content, "format": 99}))
     with pytest.raises(UserError, match="expected card format 1, found 99"):
         load.load(tmp_path)
+    for name in ("arch", "preprocess"):
+        fewer = {key: value for key, value in content.items() if key != name}
+        (tmp_path / "card.json").write_text(json.dumps(fewer))
+        with pytest.raises(UserError, match=f"expected the fields of a weights' card.*{name}"):
+            load.load(tmp_path)
 
 
 def test_a_flipped_bit_is_noticed(folder, tmp_path):

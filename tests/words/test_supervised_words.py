@@ -99,7 +99,8 @@ def test_frames_are_normalised_as_the_publication_did():
     assert levels("r3d18_tv") == ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
     assert levels("i3d") == ((0.5,) * 3, (0.5,) * 3)
     # Frames of 0 to 255, from which the mean is taken and nothing divided.
-    assert levels("r3d18") == ((114.7748 / 255, 107.7354 / 255, 99.475 / 255), (1 / 255,) * 3)
+    assert levels("resnext101") == ((114.7748 / 255, 107.7354 / 255, 99.475 / 255), (1 / 255,) * 3)
+    assert levels("r3d18") == ((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737))  # of 2020
     assert (load("c3d").classifier.mean, load("c3d").classifier.std) == ((), ())  # BGR
 
 

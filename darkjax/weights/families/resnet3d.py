@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from darkjax.weights.arch import ACTIVITYNET, KINETICS, Arch, Preprocess, classes_of
+from darkjax.weights.arch import (
+    ACTIVITYNET,
+    KINETICS,
+    KINETICS_2020,
+    Arch,
+    Preprocess,
+    classes_of,
+)
 from darkjax.weights.names import NameMap
 
 NAMES = NameMap(
@@ -29,6 +36,8 @@ NAMES_TV = NameMap(
     )
 )
 HARA = "Hara et al. 2018, arXiv 1711.09577"
+FIRST = Preprocess(**ACTIVITYNET, short_side=112)  # files NAME-kinetics.pth
+SECOND = Preprocess(**KINETICS_2020, short_side=112)  # files NAME_K_200ep.pth, _KM_, …
 
 
 def _hara(name: str, *files: str) -> Arch:
@@ -37,7 +46,8 @@ def _hara(name: str, *files: str) -> Arch:
         model={"name": name},
         names=NAMES,
         infer=classes_of("fc.weight"),
-        preprocess=Preprocess(**ACTIVITYNET, size=112, short_side=112, frames=16),
+        preprocess=FIRST if any("-kinetics" in file for file in files) else SECOND,
+        releases=((r"_[KMS]+_\d+ep", SECOND), (r"-kinetics", FIRST)),
         input=(16, 112, 112),
         files=files,
         licence="MIT (3D-ResNets-PyTorch)",
