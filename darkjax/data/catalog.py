@@ -2,7 +2,7 @@
 
 A dataset is a small object with `name`, `class_names(root)`, `clips(root)` and
 `load(clip, root)`. Class names live in `class_names` and nowhere else. A new dataset is a new class
-in `layouts.py` and one line in `DATASETS`.
+in a file of `datasets/` and one line in `DATASETS`.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from darkjax.data.class_names import ARID11, INFAR12
 from darkjax.data.clip import Clip, Count, Root, deal_folds
+from darkjax.data.datasets.arid import AridEE6222
+from darkjax.data.datasets.folder import Folder
+from darkjax.data.datasets.pictures import Images
 from darkjax.data.decode import Video
-from darkjax.data.layouts import AridEE6222, Folder, Images
 from darkjax.data.rendering.dataset import Synthetic
 from darkjax.errors import UserError
 from darkjax.nearest import did_you_mean

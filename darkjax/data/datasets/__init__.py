@@ -1,0 +1,1 @@
+"""The datasets as people have them on disk: a file for each family, and the tables they share."""
