@@ -33,10 +33,14 @@ def data() -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.dir = ""  # a folder written by darkjax.data.convert
     c.num_classes = 0  # checked against the card; 0 takes the card's
-    c.split = "official"  # or "fold": leave the groups of one fold out of train_split
+    c.split = "official"  # or "fold": leave the groups of one fold out of train_split; or "random"
+    c.protocol = ""  # which official split, where the authors made several; "" is the first
     c.train_split = "train"
     c.eval_split = "test"
     c.fold = 1
+    c.random_share = 0.2  # of every class, held out by split="random"
+    c.random_seed = 0
+    c.allow_leaky_split = False  # True: a random split of known groups, which every report says
     c.read = "mmap"  # "pread" on network file systems
     c.check_crc = False
     c.num_threads = 2

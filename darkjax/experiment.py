@@ -125,6 +125,9 @@ def _run(
     )
     for line in dict.fromkeys(_told(config, name, own) for name, own in opened.items()):
         say(line)
+    shared = {} if eval_name else dict.fromkeys(_shared(config, n, r) for n, r in opened.items())
+    for line in filter(None, shared):
+        say(line)
     if mode in ("all", "train"):
         starts.check(config, workdir, {n: spec.of(config, n, r) for n, r in opened.items()})
     found: dict[str, Any] = {}
@@ -280,6 +283,19 @@ def _told(config: Any, name: str, records: Records) -> str:
         for part in parts
     )
     return f"data: {records.directory}, {trained} to train on, {len(held)} of {split_name}"
+
+
+def _shared(config: Any, name: str, records: Records) -> str:
+    """One line where the authors' own split has groups on both sides; said, and not mended."""
+    data = configs.data_of(config, name)
+    train, held, split_name = split.rows(records, data)
+    shared, groups = split.shared_groups(records, train, held)
+    if not shared or data.split != "official":
+        return ""
+    return (
+        f"{split_name}: {shared} of {groups} groups are on both sides of this official split; "
+        "data.split=fold keeps every group on one"
+    )
 
 
 def finished(name: str, folder: str, now: identity.Flat, extend: bool = False) -> bool:

@@ -19,7 +19,7 @@ from darkjax import checkpoint
 from darkjax import config as configs
 from darkjax.weights import card
 
-FORMAT = 2  # raise it when a field is added: older records are compared by what they have
+FORMAT = 3  # raise it when a field is added: older records are compared by what they have
 
 # Fields (STAGE stands for the stage's name) that no weight depends on.
 MAY_CHANGE: dict[str, str] = {
@@ -38,6 +38,7 @@ MAY_CHANGE: dict[str, str] = {
     "data.read": "the same bytes by another system call",
     "data.check_crc": "the same bytes, checked",
     "data.num_threads": "a batch is a function of (seed, step)",
+    "data.allow_leaky_split": "whether a run may begin; not which clips it takes",
     "data.workers": "a batch is a function of (seed, step)",
     "STAGE.save_every": "when the same weights are written",
     "STAGE.published": "what the word `pretrained` adds to `init_from`, which counts",

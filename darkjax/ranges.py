@@ -46,6 +46,7 @@ from darkjax.checks import (
 )
 from darkjax.data.records import READ
 from darkjax.data.rendering.synthetic import DOMAINS
+from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
 from darkjax.methods import dtcm, enhancer, lift
@@ -75,10 +76,14 @@ _TABLE: dict[str, Check] = {
     "seeds": integer(1, 10**6),
     "data.dir": TEXT,
     "data.num_classes": integer(0, 10**6),
-    "data.split": word("official", "fold"),
+    "data.split": word(*SPLITS),
+    "data.protocol": TEXT,
     "data.train_split": NAME,
     "data.eval_split": NAME,
     "data.fold": integer(0, 10**6),
+    "data.random_share": number(0, 1, above=True),
+    "data.random_seed": integer(0, 2**31 - 1),
+    "data.allow_leaky_split": FLAG,
     "data.read": word(*READ),
     "data.check_crc": FLAG,
     "data.num_threads": integer(0, 1024),

@@ -54,6 +54,8 @@ def test_a_config_that_is_right_is_let_through(said):
         ({"data__size": (64, 64)}, "expected frames of at least 64×64 pixels to crop; found 36×40"),
         ({"data__channels": 1}, "data.channels=1, but the clips of "),
         ({"data__split": "fold", "data__fold": 9}, "expected a fold out of [1, 2, 3]; found 9"),
+        ({"data__split": "random"}, "set data.allow_leaky_split=True and every number says 'leaky"),
+        ({"data__protocol": "2"}, "data.protocol='2': "),
         ({"data__eval_split": "tset"}, "needs the split 'tset'; "),
         ({"data__train_split": "trian"}, "expected a split out of test, train; found 'trian'"),
         ({"student__keep_best": "foo"}, "student.keep_best='foo': there is none: expected 'top-1'"),

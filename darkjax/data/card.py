@@ -7,10 +7,12 @@ splits      {split: {clips, frames, shards: [{file, records, bytes, sha256}], pe
 decode      the settings of the conversion: short_side, max_frames, encoding, jpeg_quality, channels
 clips       one row per clip of the catalogue; the row number is a record's `clip`
 bad         [{clip, path, reason}]: listed, and in no shard
+protocols   names of the official splits of the same clips, where there are several
 ```
 
 A bad clip keeps its row (with `shard` -1 and no frames), so that a row number never depends on
-what could be decoded.
+what could be decoded. With `protocols` every row has `assigned`, its part in each; the row
+of a clip that was cut out of a longer video has `start` or `end`, in seconds.
 """
 
 import collections
@@ -84,6 +86,7 @@ def digest(card: Mapping[str, Any]) -> str:
     """
     rows = [{k: v for k, v in row.items() if k != "shard"} for row in card["clips"]]
     content = [card["format"], card["classes"], card["decode"], rows]
+    content += [card["protocols"]] if "protocols" in card else []
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -94,6 +97,7 @@ def build(
     rows: Sequence[Mapping[str, Any]],
     bad: Sequence[Mapping[str, Any]],
     shards: Mapping[str, Sequence[Mapping[str, Any]]],
+    protocols: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The card from what every shard reported; `rows` in the order of the catalogue."""
     splits = {}
@@ -114,4 +118,4 @@ def build(
         "decode": dict(decode),
         "clips": list(rows),
         "bad": list(bad),
-    }
+    } | ({"protocols": list(protocols)} if protocols else {})

@@ -24,6 +24,7 @@ ROW = {
     "domain": TEXT, "fold": INT32, "frames": INT32, "height": INT32, "width": INT32,
     "fps": NUMBER, "mean_luma": NUMBER, "shard": INT32,
 }  # fmt: skip
+OPTIONAL_ROW = {"assigned": LIST, "start": NUMBER, "end": NUMBER}
 BAD = {"clip": INT32, "path": TEXT, "reason": TEXT}
 
 
@@ -53,8 +54,29 @@ def check(card: Mapping[str, Any]) -> None:
                 )
     for number, row in enumerate(card["clips"]):
         _fields(row, ROW, f"clips[{number}]")
+        if later := row.keys() & OPTIONAL_ROW:
+            _fields(row, {name: OPTIONAL_ROW[name] for name in later}, f"clips[{number}]")
     for number, entry in enumerate(card["bad"]):
         _fields(entry, BAD, f"bad[{number}]")
+    _check_protocols(card)
+
+
+def _check_protocols(card: Mapping[str, Any]) -> None:
+    """Their names, and each clip's part in each of them."""
+    protocols = card.get("protocols", [])
+    if not _is(protocols, LIST):
+        raise ValueError(f"expected {LIST} in the card.protocols; found {_short(protocols)}")
+    _each(protocols, TEXT, "protocols")
+    if len(set(protocols)) < len(protocols) or "" in protocols:
+        raise ValueError(f"expected protocols, each once; found {_short(protocols)}")
+    for number, row in enumerate(card["clips"]):
+        where, parts = f"clips[{number}].assigned", row.get("assigned", [])
+        _each(parts, TEXT, where)
+        if len(parts) != len(protocols):
+            raise ValueError(
+                f"expected one part for each protocol in {where}: {len(parts)} parts for "
+                f"{len(protocols)} protocols"
+            )
 
 
 def faults(card: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,8 @@
 """The datasets the project knows, by name.
 
 A dataset is a small object with `name`, `class_names(root)`, `clips(root)` and
-`load(clip, root)`. Class names live in `class_names` and nowhere else. A new dataset is a new class
+`load(clip, root)`; one whose authors split the same clips several times also has
+`protocols(root)`. Class names live in `class_names` and nowhere else. A new dataset is a new class
 in a file of `datasets/` and one line in `DATASETS`.
 """
 
@@ -51,6 +52,15 @@ DATASETS: dict[str, type] = {
     "images": Images,
     "synthetic": Synthetic,
 }
+
+
+def protocols_of(dataset: Dataset, root: pathlib.Path | None) -> tuple[str, ...]:
+    """Names of the official splits of the same clips, in the order of `Clip.assigned`.
+
+    Empty for a dataset with one split, or none.
+    """
+    asked = getattr(dataset, "protocols", None)
+    return () if asked is None else tuple(asked(root))
 
 
 def get_dataset(name: str, **options: Any) -> Dataset:

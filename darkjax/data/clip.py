@@ -17,7 +17,10 @@ class Clip:
     `group` is the recording session, performer or source video: what may never be on both
     sides of a split. `fold` is the number of the cross-validation fold of that group (1-based),
     or -1 outside the folds. `seed` and `group_index` are used by rendered clips only, which
-    have no `path`.
+    have no `path`. Where a dataset's authors split the same clips several times, `split` is "all"
+    and `assigned` has the clip's part ("train", "test", …; "" for none) in each of the dataset's
+    `protocols`, in their order. `start` and `end` are seconds of a longer video, None for its own
+    beginning and end.
     """
 
     id: str  # any text; a path that is no UTF-8 is made `printable`
@@ -29,6 +32,9 @@ class Clip:
     fold: int = -1
     seed: int = 0
     group_index: int = 0
+    assigned: tuple[str, ...] = ()
+    start: float | None = None
+    end: float | None = None
 
 
 def printable(text: str) -> str:

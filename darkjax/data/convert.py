@@ -23,7 +23,7 @@ from darkjax import files, program
 from darkjax.data import card as card_file
 from darkjax.data import shards as shards_file
 from darkjax.data import stopping
-from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset
+from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset, protocols_of
 from darkjax.data.example import ENCODINGS
 from darkjax.data.jobs import run
 from darkjax.data.shards import Job, Settings
@@ -87,7 +87,8 @@ def convert(
     reports.update(run(mine, workers))
     if any(report is None for report in reports.values()):
         return None
-    return _finish(dataset.name, classes, jobs, reports)
+    protocols = protocols_of(dataset, root)
+    return _finish(dataset.name, classes, jobs, reports, protocols)
 
 
 def _plan(
@@ -144,7 +145,11 @@ def _make_folder(out: pathlib.Path, alone: bool) -> None:
 
 
 def _finish(
-    name: str, classes: Sequence[str], jobs: Sequence[Job], reports: Mapping[str, Any]
+    name: str,
+    classes: Sequence[str],
+    jobs: Sequence[Job],
+    reports: Mapping[str, Any],
+    protocols: Sequence[str],
 ) -> dict[str, Any]:
     """Put the reports together and write the card."""
     ordered = [reports[job.shard.name] for job in jobs]
@@ -160,7 +165,7 @@ def _finish(
         entry = {key: report[key] for key in ("file", "records", "bytes", "sha256")}
         of_split.setdefault(job.split, []).append(entry)
     decode = ordered[0]["settings"]
-    card = card_file.build(name, classes, decode, rows, bad, of_split)
+    card = card_file.build(name, classes, decode, rows, bad, of_split, protocols)
     files.write_json(jobs[0].out / card_file.NAME, card)
     return card
 

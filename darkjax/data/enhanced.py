@@ -47,11 +47,20 @@ class Enhanced:
         """Those of the records."""
         return tuple(self.records.classes)
 
+    def protocols(self, root: pathlib.Path | None = None) -> tuple[str, ...]:
+        """Those of the records."""
+        return self.records.protocols
+
     def clips(self, root: pathlib.Path | None = None) -> list[Clip]:
         """Every clip that could be decoded, in the order of the card."""
         names = ("id", "label", "group", "split", "domain", "fold")
         return [
-            Clip(path="", seed=number, **{name: row[name] for name in names})
+            Clip(
+                path="",
+                seed=number,
+                assigned=tuple(row.get("assigned", ())),
+                **{name: row[name] for name in names},
+            )
             for number, row in self._rows()
         ]
 

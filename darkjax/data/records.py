@@ -29,6 +29,7 @@ class Records:
       clips: the card's rows; `clips[meta["clip"][i]]` describes record i.
       domains: the names that `meta["domain"]` counts, sorted.
       meta: int32 arrays [len(self)]: label, clip, frames, height, width, channels, domain, fold.
+      protocols: names of the official splits of the same clips, where there are several.
       digest: sha256 of what the dataset holds.
     """
 
@@ -58,6 +59,7 @@ class Records:
         self.classes: tuple[str, ...] = tuple(self.card["classes"])
         self.clips: list[dict[str, Any]] = self.card["clips"]
         self.domains: tuple[str, ...] = tuple(sorted({row["domain"] for row in self.clips}))
+        self.protocols: tuple[str, ...] = tuple(self.card.get("protocols", ()))
         self.digest = card_file.digest(self.card)
         self._jpeg = self.card["decode"]["encoding"] == "jpeg"
         shards = [
@@ -139,6 +141,7 @@ class Records:
         fold: int | None = None,
         holdout: int | None = None,
         clips: Iterable[int] | None = None,
+        protocol: str = "",
     ) -> np.ndarray:
         """Numbers of the records that satisfy every condition given, sorted by clip row.
 
@@ -147,10 +150,11 @@ class Records:
         spread over shards.
 
         Args:
-          split: keep this split.
+          split: keep this split; where there are several protocols, this part of one of them.
           fold: keep this fold.
           holdout: leave this fold out.
           clips: keep these rows of the card.
+          protocol: which of `protocols`; "" is the first.
 
         Returns:
           int64 [n].
@@ -160,12 +164,15 @@ class Records:
         """
         keep = np.ones(len(self), bool)
         if split is not None:
-            if split not in self.card["splits"]:
+            found = self._assigned(protocol)
+            if split not in (known := {*self.parts(protocol), *self.card["splits"]}):
                 raise UserError(
-                    f"expected a split out of {', '.join(self.card['splits'])}; found {split!r} "
+                    f"expected a split out of {', '.join(sorted(known))}; found {split!r} "
                     f"for {self.directory}"
                 )
-            keep &= np.array([self.clips[c]["split"] == split for c in self.meta["clip"]], bool)
+            if split in self.card["splits"]:
+                found = [row["split"] for row in self.clips]
+            keep &= np.array([found[c] == split for c in self.meta["clip"]], bool)
         present = sorted(set(self.meta["fold"][keep].tolist()) - {-1})
         for number in (fold, holdout):
             if number is not None and number not in present:
@@ -184,6 +191,16 @@ class Records:
                 f"holdout={holdout} in {self.directory}"
             )
         return chosen[np.argsort(self.meta["clip"][chosen], kind="stable")]
+
+    def parts(self, protocol: str = "") -> tuple[str, ...]:
+        """The names of the splits, of a protocol ("": the first) where there are several.
+
+        Raises:
+          UserError: no such protocol.
+        """
+        if not self.protocols and not protocol:
+            return tuple(self.card["splits"])
+        return tuple(sorted({part for part in self._assigned(protocol) if part}))
 
     def close(self) -> None:
         """Close the files. Reading afterwards opens them again."""
@@ -204,6 +221,18 @@ class Records:
                 f"{self.directory}: {fault}: `python -m darkjax.data.convert --verify "
                 f"{self.directory}` lists what is wrong; or convert again"
             )
+
+    def _assigned(self, protocol: str) -> list[str]:
+        """The split of every row of the card."""
+        if not self.protocols and not protocol:
+            return [row["split"] for row in self.clips]
+        if protocol and protocol not in self.protocols:
+            found = ", ".join(self.protocols) or "none"
+            raise UserError(
+                f"expected a protocol out of {found}; found {protocol!r} for {self.directory}"
+            )
+        column = self.protocols.index(protocol) if protocol else 0
+        return [row["assigned"][column] for row in self.clips]
 
     def _meta(self) -> dict[str, np.ndarray]:
         names = ("label", "clip", "frames", "height", "width", "channels")

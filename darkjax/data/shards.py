@@ -222,6 +222,9 @@ def _row(number: int, clip: Clip) -> dict[str, Any]:
     names = ("id", "path", "label", "group", "split", "domain", "fold")
     row = {"clip": number} | {name: getattr(clip, name) for name in names}
     row["path"] = printable(clip.path)
+    row |= {name: list(clip.assigned) for name in ("assigned",) if clip.assigned}
+    cut = {"start": clip.start, "end": clip.end}
+    row |= {name: seconds for name, seconds in cut.items() if seconds is not None}
     empty = {"frames": 0, "height": 0, "width": 0, "fps": 0.0, "mean_luma": 0.0}
     return row | empty | {"shard": -1, "source_sha256": None}
 
@@ -238,6 +241,16 @@ def _describe(row: dict[str, Any], video: Video, shard: int) -> None:
 
 def _clips_digest(job: Job) -> str:
     """Changes when the catalogue lists something else for this shard."""
-    described: Sequence[Any] = [[n, dataclasses.asdict(clip)] for n, clip in job.clips]
+    described: Sequence[Any] = [[n, _fields(clip)] for n, clip in job.clips]
     content = [repr(job.dataset), list(job.classes), described]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+# Fields that a clip did not have at first: left out where they say nothing, so that shards that
+# were written before are still taken up.
+_LATER = {"assigned": (), "start": None, "end": None}
+
+
+def _fields(clip: Clip) -> dict[str, Any]:
+    fields = dataclasses.asdict(clip)
+    return {k: v for k, v in fields.items() if k not in _LATER or v != _LATER[k]}

@@ -37,6 +37,7 @@ import numpy as np
 
 from darkjax import config as configs
 from darkjax import files, identity, program
+from darkjax.data import split
 from darkjax.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -153,13 +154,13 @@ class Matrix:
         return found
 
     def _about(self) -> str:
-        data, name = self.config.data, self.records.card["name"]
-        count = len(self._test(self.records))
+        data = self.config.data
+        held, name = split.held_rows(self.records, data)
         views = f"{data.views_clips}x{data.views_crops}"
-        return f"top-1@{views} {name}-{data.eval_split}, {count} clips, {self.config.seeds} seeds"
+        return f"top-1@{views} {name}, {len(held)} clips, {self.config.seeds} seeds"
 
     def _test(self, records: Any) -> np.ndarray:
-        return records.select(self.config.data.eval_split)
+        return split.held_rows(records, self.config.data)[0]
 
     def _fixed(self, row: str) -> Loaded | None:
         """An enhancer that is not trained with the classifier; None when training was stopped."""
@@ -262,7 +263,9 @@ class Matrix:
         from darkjax.data.enhanced import Enhanced
         from darkjax.data.records import Records
 
-        splits = (self.config.data.eval_split,) if test_only else ()
+        data = self.config.data
+        stored = data.split == "official" and not self.records.protocols
+        splits = (data.eval_split,) if test_only and stored else ()
         of = {"enhancer": enhance.identity, "digest": self.records.digest, "splits": splits}
         described = json.dumps(of, sort_keys=True)
         mark = hashlib.sha256(described.encode()).hexdigest()[:8]
@@ -283,7 +286,7 @@ class Matrix:
         of = {
             "enhancer": enhance.identity if enhance else None,
             "digest": self.records.digest,
-            "split": self.config.data.eval_split,
+            "split": split.held_rows(self.records, self.config.data)[1],
         }
         return _kept(self.workdir / "judged" / f"{name}.json", of, judged)
 
