@@ -46,6 +46,7 @@ def data() -> ml_collections.ConfigDict:
     c.num_threads = 2
     c.workers = 0
     c.sources = ()  # ((folder, share of a batch, labelled), ...); folder "": dir. (): dir alone
+    c.balance = "none"  # or equal turns of each "class", each "group", or both: "class_group"
     c.train_views = 1  # views of each clip of a training batch; batch_size counts views
     c.frames = 30
     c.stride = 1

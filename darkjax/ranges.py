@@ -44,6 +44,7 @@ from darkjax.checks import (
     rule,
     word,
 )
+from darkjax.data.balance import BALANCES
 from darkjax.data.records import READ
 from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.split import SPLITS
@@ -91,6 +92,7 @@ _TABLE: dict[str, Check] = {
     "data.sources": each(
         rule("(folder, share, labelled)", TEXT, number(0, 1, above=True), FLAG),
     ),
+    "data.balance": word(*BALANCES),
     "data.train_views": integer(1, 64),
     "data.frames": integer(1, 16384),
     "data.stride": integer(1, 16384),

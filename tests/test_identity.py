@@ -35,6 +35,7 @@ def changed(config, path, value, **kwargs):
         ("data.stride", 1),
         ("data.size", (16, 16)),
         ("data.fold", 2),
+        ("data.balance", "class"),
         ("teacher.batch_size", 8),
         ("teacher.label_smoothing", 0.3),
         ("teacher.augment.flip.p", 0.0),

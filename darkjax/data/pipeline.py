@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax.data import balance as balances
 from darkjax.data.records import Records
 from darkjax.data.sources import Source
 from darkjax.data.views import EvalViews, ReadBatch, TrainViews, ViewConfig
@@ -64,6 +65,7 @@ def train_batches(
     rows: Sequence[int] | np.ndarray,
     *,
     batch_size: int,
+    balance: str = "none",
     **options: Any,
 ) -> Batches:
     """Endless training batches of one dataset: `mixed_batches` of one labelled source.
@@ -72,6 +74,7 @@ def train_batches(
       records: the dataset.
       rows: record numbers to train on (`Records.select`).
       batch_size: global; a multiple of `process_count` and of `cfg.train_views`.
+      balance: what takes turns, a name of `balance.BALANCES`.
       **options: of `mixed_batches`.
 
     Raises:
@@ -82,7 +85,8 @@ def train_batches(
     if batch_size % views:
         raise UserError(f"batch_size={batch_size} is not a multiple of train_views={views}")
     labels = np.arange(len(records.classes), dtype=np.int32)
-    return mixed_batches((Source(records, rows, batch_size // views, labels),), **options)
+    tree = balances.tree(records, rows, balances.levels(balance))
+    return mixed_batches((Source(records, rows, batch_size // views, labels, tree),), **options)
 
 
 def mixed_batches(
@@ -100,9 +104,10 @@ def mixed_batches(
 
     Each epoch of a source is a new shuffle of its rows, cut to whole batches (what is left out
     differs from epoch to epoch); where a source has fewer clips than its part of a batch, it begins
-    again within the batch. Every batch is `cfg.train_views` blocks of the same clips, in each of
-    which the sources follow each other. Process p of P gets the p-th of P contiguous parts of every
-    global batch, so that the parts laid side by side are the batch that one process would see.
+    again within the batch. A source with a tree has turns instead (`balance.py`). Every batch is
+    `cfg.train_views` blocks of the same clips, in each of which the sources follow each other.
+    Process p of P gets the p-th of P contiguous parts of every global batch, so that the parts laid
+    side by side are the batch that one process would see.
 
     Args:
       sources: of `sources.of`: the datasets and how many clips of every batch each gives.

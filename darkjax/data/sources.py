@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from darkjax.data import split
+from darkjax.data import balance, split
+from darkjax.data.balance import Tree
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
@@ -28,12 +29,14 @@ class Source:
       clips: how many of every batch are its own.
       labels: int32 by the dataset's own label: the label in the batch, UNKNOWN for all of an
         unlabelled source.
+      tree: what takes turns (`balance.tree`); None: all clips are shuffled alike.
     """
 
     records: Records
     rows: np.ndarray
     clips: int
     labels: np.ndarray
+    tree: Tree | None = None
 
 
 def of(records: Records, data: Any, batch_size: int) -> tuple[Source, ...]:
@@ -42,7 +45,8 @@ def of(records: Records, data: Any, batch_size: int) -> tuple[Source, ...]:
     Args:
       records: of `data.dir`: its classes number the labels.
       data: the stage's data section. `sources` are `(folder, share, labelled)`; a folder "" is
-        `records`. None: `records` alone, labelled.
+        `records`. None: `records` alone, labelled. `balance` holds for each; an unlabelled one is
+        not divided by its classes.
       batch_size: examples of a batch, `data.train_views` of each clip.
 
     Returns:
@@ -58,9 +62,11 @@ def of(records: Records, data: Any, batch_size: int) -> tuple[Source, ...]:
             "every clip of a batch has all its views"
         )
     clips = batch_size // data.train_views
+    by = balance.levels(data.balance)
     if not data.sources:
         rows, _, _ = split.rows(records, data)
-        return (Source(records, rows, clips, np.arange(len(records.classes), dtype=np.int32)),)
+        labels = np.arange(len(records.classes), dtype=np.int32)
+        return (Source(records, rows, clips, labels, balance.tree(records, rows, by)),)
     counts = _counts([share for _, share, _ in data.sources], clips)
     found = []
     for (folder, share, labelled), count in zip(data.sources, counts, strict=True):
@@ -71,12 +77,17 @@ def of(records: Records, data: Any, batch_size: int) -> tuple[Source, ...]:
             )
         own = _records(folder, records, data)
         rows = split.train_rows(own, data)
-        found.append(Source(own, rows, count, _labels(own, records, labelled)))
+        known = by if labelled else tuple(level for level in by if level != "class")
+        tree = balance.tree(own, rows, known)
+        found.append(Source(own, rows, count, _labels(own, records, labelled), tree))
     return tuple(found)
 
 
 def steps_per_epoch(parts: Sequence[Source]) -> int:
-    """Steps in which every clip of the first source is seen once, up to the rest of a batch."""
+    """Steps in which every clip of the first source is seen once, up to the rest of a batch.
+
+    Balanced sampling has epochs as long as others: rare clips are seen more often in one.
+    """
     return len(parts[0].rows) // parts[0].clips
 
 

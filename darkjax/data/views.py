@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from darkjax.data import sampling
+from darkjax.data import balance, sampling
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
 from darkjax.data.sampling import Window
@@ -190,8 +190,12 @@ class TrainViews:
 
     def _clips(self, step: int, number: int, source: Source) -> np.ndarray:
         """The records of one step. An epoch of a source is cut to whole batches, unless the source
-        has fewer clips than its part of one batch: then it begins again within the batch."""
+        has fewer clips than its part of one batch: then it begins again within the batch. Balanced
+        turns just go on: they need no epochs."""
         count, rows = source.clips, source.rows
+        if source.tree is not None:
+            turns = range(step * count, (step + 1) * count)
+            return np.array([balance.pick(source.tree, n, self.seed, number) for n in turns])
         if steps := len(rows) // count:
             epoch, position = divmod(step, steps)
             order = epoch_order(self.seed, epoch, len(rows), number)
