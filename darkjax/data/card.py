@@ -23,7 +23,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from darkjax.data import cardcheck
+from darkjax.data import cardcheck, remote
 from darkjax.errors import UserError
 
 FORMAT = 1
@@ -43,7 +43,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
       UserError: there is none (the conversion did not finish), it is of another format or damaged,
         or a shard's name leads out of the folder.
     """
-    path = pathlib.Path(directory) / NAME
+    path = remote.place(directory) / NAME
     if not path.is_file():
         raise UserError(
             f"expected a converted dataset with {NAME} in {directory}; found none: convert it with "
@@ -64,7 +64,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path}: {error}: {AGAIN}") from error
     for split in card["splits"].values():
         for shard in split["shards"]:
-            _refuse_link(path.parent, shard["file"])
+            if isinstance(path, pathlib.Path):  # a store has no links
+                _refuse_link(path.parent, shard["file"])
     return card
 
 

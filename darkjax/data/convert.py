@@ -21,8 +21,8 @@ from typing import Any
 
 from darkjax import files, program
 from darkjax.data import card as card_file
+from darkjax.data import remote, stopping
 from darkjax.data import shards as shards_file
-from darkjax.data import stopping
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset, protocols_of
 from darkjax.data.example import ENCODINGS
 from darkjax.data.jobs import run
@@ -69,6 +69,7 @@ def convert(
       UserError: nothing could be converted, the settings or the clips differ from what `out`
         was begun with, the disc is full, or an argument does not fit.
     """
+    remote.refuse(out, "--out")
     dataset = get_dataset(dataset) if isinstance(dataset, str) else dataset
     if not 0 <= shard_index < shard_count:
         raise UserError(

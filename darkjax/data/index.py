@@ -13,6 +13,7 @@ import mmap
 import pathlib
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -39,8 +40,8 @@ MARK = b"crc32c  "
 log = logging.getLogger(__name__)
 
 
-def index_path(shard: pathlib.Path) -> pathlib.Path:
-    """Where the index of a shard is."""
+def index_path(shard: Any) -> Any:
+    """Where the index of a shard is: a path, or a URL as the shard's."""
     return shard.with_suffix(".idx.npy")
 
 
@@ -103,7 +104,7 @@ def load(shard: pathlib.Path) -> np.ndarray:
     path = index_path(shard)
     try:
         index = read(shard)
-        if _end(index) == shard.stat().st_size:
+        if end(index) == shard.stat().st_size:
             return index
         what = "stale"
     except ValueError as error:
@@ -128,13 +129,18 @@ def read(shard: pathlib.Path) -> np.ndarray:
         content = index_path(shard).read_bytes()
     except OSError:
         raise ValueError("missing") from None
-    end = len(content) - 4
-    if content[end - len(MARK) : end] != MARK:
+    return parse(content)
+
+
+def parse(content: bytes) -> np.ndarray:
+    """The index that a file holds; ValueError as `read`."""
+    last = len(content) - 4
+    if content[last - len(MARK) : last] != MARK:
         raise ValueError("without a checksum")
-    if struct.unpack("<I", content[end:])[0] != google_crc32c.value(content[:end]):
+    if struct.unpack("<I", content[last:])[0] != google_crc32c.value(content[:last]):
         raise ValueError("damaged")
     try:
-        index = npy.read(io.BytesIO(content), end - len(MARK), "V")
+        index = npy.read(io.BytesIO(content), last - len(MARK), "V")
     except ValueError as error:
         raise ValueError("damaged") from error
     if index.dtype != ROW or index.ndim != 1:
@@ -142,7 +148,7 @@ def read(shard: pathlib.Path) -> np.ndarray:
     return index
 
 
-def _end(index: np.ndarray) -> int:
+def end(index: np.ndarray) -> int:
     """Size of the shard that an index describes, in bytes."""
     if not len(index):
         return 0

@@ -1,14 +1,13 @@
 """Random access to the clips of a converted dataset, copying only what was sampled."""
 
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from darkjax.data import card as card_file
-from darkjax.data import cardcheck, example, index, tfrecord
+from darkjax.data import cardcheck, example, index, remote, tfrecord
 from darkjax.data.shardfiles import ShardFiles
 from darkjax.errors import UserError
 
@@ -23,6 +22,9 @@ class Records:
     memory map would hold it. Both copy only the frames and rows asked for. An object is safe to
     use from several threads and can be pickled (files are opened again on the other side).
 
+    A folder may also be in a store, as `gs://bucket/folder` (`remote.py`): the card and the
+    indices are fetched once, then the sampled rows of the sampled frames; of JPEGs, whole clips.
+
     Attributes:
       card: the dataset's card (`card.py`).
       classes: class names in label order.
@@ -31,6 +33,7 @@ class Records:
       meta: int32 arrays [len(self)]: label, clip, frames, height, width, channels, domain, fold.
       protocols: names of the official splits of the same clips, where there are several.
       digest: sha256 of what the dataset holds.
+      remote: whether it is in a store.
     """
 
     def __init__(
@@ -42,8 +45,8 @@ class Records:
         """Open the card and the indices.
 
         Args:
-          directory: the folder that the conversion wrote.
-          read: "mmap" or "pread".
+          directory: the folder that the conversion wrote, or a URL of one.
+          read: "mmap" or "pread"; of a URL neither.
           check_crc: check a record's checksum at every read (it touches the whole record).
 
         Raises:
@@ -52,7 +55,7 @@ class Records:
         """
         if read not in READ:
             raise UserError(f"expected read to be one of {', '.join(READ)}; found {read!r}")
-        self.directory = pathlib.Path(directory)
+        self.directory = remote.place(directory)
         self.read = read
         self.check_crc = check_crc
         self.card = card_file.read(directory)
@@ -62,17 +65,18 @@ class Records:
         self.protocols: tuple[str, ...] = tuple(self.card.get("protocols", ()))
         self.digest = card_file.digest(self.card)
         self._jpeg = self.card["decode"]["encoding"] == "jpeg"
-        shards = [
+        shards: list[Any] = [
             self.directory / shard["file"]
             for split in self.card["splits"].values()
             for shard in split["shards"]
         ]
-        parts = [index.load(shard) for shard in shards]
+        self.remote = isinstance(self.directory, remote.Url)
+        self._files: Any = remote.Shards(shards) if self.remote else ShardFiles(shards, read)
+        parts = self._files.indices()
         self._check(parts)
         self._index = np.concatenate(parts) if parts else np.empty(0, index.ROW)
         self._shard = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self.meta = self._meta()
-        self._files = ShardFiles(shards, read)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -121,6 +125,13 @@ class Records:
         begin, end = int(entry["begin"]), int(entry["end"])
         if self._jpeg:
             self._read_jpeg(record, begin, end, numbers, (y0, y1, x0, x1), out)
+        elif self.remote:
+            line = width * channels
+            starts = [begin + (number * height + y0) * line for number in numbers]
+            spans = [(start, start + (y1 - y0) * line) for start in starts]
+            for k, data in enumerate(self._files.ranges(int(self._shard[record]), spans)):
+                band = np.frombuffer(data, np.uint8).reshape(y1 - y0, width, channels)
+                out[k] = band[:, x0:x1]
         elif self.read == "mmap":
             mapped = self._files.mapped(int(self._shard[record]))
             clip = np.ndarray((total, height, width, channels), np.uint8, mapped, begin)

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from darkjax.data import index
 from darkjax.errors import UserError
 
 
@@ -47,6 +50,10 @@ class ShardFiles:
         if self.read == "mmap":
             return self.mapped(shard)[begin:end]
         return os.pread(self.fd(shard), end - begin, begin)
+
+    def indices(self) -> list[np.ndarray]:
+        """The index of every shard (`index.load`)."""
+        return [index.load(path) for path in self.paths]
 
     def close(self) -> None:
         """Close everything. Reading afterwards opens the files again."""

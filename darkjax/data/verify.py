@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from darkjax.data import card as card_file
-from darkjax.data import cardcheck, example, index, tfrecord
+from darkjax.data import cardcheck, example, index, remote, tfrecord
 from darkjax.data.progress import Progress
 from darkjax.errors import UserError
 
@@ -30,6 +30,7 @@ def verify(directory: str | os.PathLike[str]) -> list[str]:
     Raises:
       UserError: no card there.
     """
+    remote.refuse(directory, "--verify")
     directory = pathlib.Path(directory)
     card = card_file.read(directory)
     shards = [s for split in card["splits"].values() for s in split["shards"]]

@@ -3,6 +3,7 @@
 Everything here can be pickled, so that grain may run it in other processes.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from darkjax.data import balance, sampling
+from darkjax.data import balance, remote, sampling
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
 from darkjax.data.sampling import Window
@@ -272,11 +273,11 @@ class ReadBatch:
 
     def __call__(self, views: Sequence[View]) -> dict[str, np.ndarray]:
         video = np.empty((len(views), self.cfg.frames, *self.cfg.size, self.channels), np.uint8)
-        for out, view in zip(video, views, strict=True):
-            if view.record >= 0:
-                self._read(view, out)
-            else:
-                out[...] = 0
+        if any(source.records.remote for source in self.sources):  # each waits for its answer
+            with concurrent.futures.ThreadPoolExecutor(remote.AT_ONCE) as pool:
+                list(pool.map(self._read, views, video))
+        else:
+            list(map(self._read, views, video))
         return {
             "video": video,
             "label": np.array([self._label(view) for view in views], np.int32),
@@ -301,7 +302,10 @@ class ReadBatch:
         return view.source if len(self.sources) > 1 else self._number(view, "domain")
 
     def _read(self, view: View, out: np.ndarray) -> None:
-        """Copy one view into its place [T, h, w, C] of the batch."""
+        """Copy one view into its place [T, h, w, C] of the batch; padding is black."""
+        if view.record < 0:
+            out[...] = 0
+            return
         records = self.sources[view.source].records
         y, x, height, width, flip = view.window
         window = ((y, y + height), (x, x + width))
