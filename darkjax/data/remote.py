@@ -92,7 +92,7 @@ class Url:
 
 
 class Shards:
-    """The shards of a dataset in a store; pickled without the connection.
+    """The shards of a dataset in a store.
 
     Attributes:
       paths: one per shard.
@@ -196,9 +196,6 @@ class Shards:
         if self._kept is None:
             self._kept = _store(self.paths[0])
         return self._kept
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"paths": self.paths, "_kept": None}
 
 
 def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

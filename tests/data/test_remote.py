@@ -1,5 +1,6 @@
 """Records in an object store: the same batches as from the folder, and no more bytes than that."""
 
+import itertools
 import logging
 import pickle
 import sys
@@ -163,6 +164,14 @@ def test_no_frames_no_request(bucket, ranges):
     assert far.read_frames(0, []).shape == (0, 10, 12, 3) and not ranges
 
 
+def test_one_connection_for_all_threads(bucket, monkeypatch):
+    records = Records(bucket)
+    monkeypatch.delattr(fsspec.core, "url_to_fs")
+    rows = records.select("train")
+    with train_batches(records, rows, batch_size=5, cfg=CFG, seed=3, num_threads=2) as batches:
+        next(batches)
+
+
 # ---------------------------------------------------------------- what may be wrong
 
 
@@ -233,7 +242,7 @@ def test_without_fsspec(monkeypatch):
 class _Failing:
     """The store's reading fails a number of times, then works."""
 
-    def __init__(self, monkeypatch, times, error=ConnectionError("the line is down")):
+    def __init__(self, monkeypatch, times, error):
         self.left, self.error = 0, error
         self.times = times
         read = MemoryFileSystem.cat_file
@@ -251,14 +260,14 @@ class _Failing:
 
 
 def test_a_line_that_comes_back(folder, bucket, waits, monkeypatch, caplog):
-    line = _Failing(monkeypatch, remote.TRIES - 1)
+    line = _Failing(monkeypatch, remote.TRIES - 1, ConnectionError("the line is down"))
     records, local = Records(bucket), Records(folder)
     line.begin()
     with caplog.at_level(logging.WARNING):
         got = records.read_frames(0, [0])
     np.testing.assert_array_equal(got, local.read_frames(0, [0]))
     assert len(waits) == remote.TRIES - 1 and 5 < sum(waits) < 60
-    assert all(later > earlier for earlier, later in zip(waits, waits[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(waits))
     assert "the line is down" in caplog.text and "memory://bucket/noise/noise-" in caplog.text
 
 
