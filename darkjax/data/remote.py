@@ -122,7 +122,9 @@ class Shards:
                 path, lambda: self._store().cat_ranges(paths, begins, ends, on_error="raise")
             )
         except FileNotFoundError as error:
-            raise UserError(f"expected the shard {path}; it is there no more") from error
+            raise UserError(
+                f"expected the shard {path}; it is there no more: copy it there again"
+            ) from error
         content = dict(zip(wide, got, strict=True))
         if short := [end for (begin, end), data in content.items() if len(data) < end - begin]:
             raise UserError(f"truncated shard: expected {short[0]} bytes in {path}: copy it again")
