@@ -408,7 +408,7 @@ def paths(config: Any, section: str | None = None) -> list[str]:
 
 def _like(path: str, config: Any) -> list[str]:
     """Up to two fields whose last parts read most like the whole of `path`."""
-    count, places = path.count(".") + 1, paths(config)
+    count, places = path.count(".") + 1, [p for p in paths(config) if p != path]
     scores = {
         place: difflib.SequenceMatcher(None, path, ".".join(place.split(".")[-count:])).ratio()
         for place in places
