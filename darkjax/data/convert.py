@@ -11,7 +11,9 @@ merged) `--out`; whoever finds every shard finished writes the card.
 """
 
 import argparse
+import collections
 import hashlib
+import inspect
 import math
 import os
 import pathlib
@@ -20,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkjax import files, program
+from darkjax.data import badfiles, remote, stopping
 from darkjax.data import card as card_file
-from darkjax.data import remote, stopping
 from darkjax.data import shards as shards_file
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset, protocols_of
 from darkjax.data.example import ENCODINGS
@@ -42,6 +44,9 @@ def convert(
     max_frames: int | None = None,
     encoding: str = "raw",
     jpeg_quality: int = 95,
+    fps: float | None = None,
+    window: str | None = None,
+    max_bad_fraction: float = badfiles.MOST,
     shards: int | None = None,
     workers: int = 0,
     shard_index: int = 0,
@@ -57,6 +62,10 @@ def convert(
       max_frames: keep only the first so many frames of each clip.
       encoding: "raw" frame bytes, or one "jpeg" per frame.
       jpeg_quality: 1 to 100.
+      fps: frames a second, taken by their time stamps; None keeps every frame.
+      window: grey of more than 8 bits: counts "LOW:HIGH" or percentiles "LOW%:HIGH%" of each clip
+        that become black and white.
+      max_bad_fraction: of the clips; with more bad ones there is no card.
       shards: per split; None is one per 64 clips, at most 256.
       workers: processes; 0 converts in this one. Each decodes on one thread.
       shard_index, shard_count: write every shard_count-th shard, beginning with shard_index.
@@ -66,8 +75,8 @@ def convert(
       not there yet.
 
     Raises:
-      UserError: nothing could be converted, the settings or the clips differ from what `out`
-        was begun with, the disc is full, or an argument does not fit.
+      UserError: nothing could be converted or too many clips are bad, the settings or the clips
+        differ from what `out` was begun with, the disc is full, or an argument does not fit.
     """
     remote.refuse(out, "--out")
     dataset = get_dataset(dataset) if isinstance(dataset, str) else dataset
@@ -75,21 +84,40 @@ def convert(
         raise UserError(
             f"expected 0 <= shard_index < shard_count; found {shard_index} and {shard_count}"
         )
-    settings = Settings(short_side, max_frames, encoding, jpeg_quality)
+    if not 0 <= max_bad_fraction <= 1:
+        raise UserError(f"expected max_bad_fraction from 0 to 1; found {max_bad_fraction}")
+    settings = Settings(short_side, max_frames, encoding, jpeg_quality, fps, window)
+    _check_options(dataset, settings)
     root = None if raw is None else pathlib.Path(raw)
     clips = dataset.clips(root)
     if not clips:
         raise UserError(f"expected clips of dataset {dataset.name!r}; found none in {raw}")
     classes = dataset.class_names(root)
     jobs = _plan(dataset, root, pathlib.Path(out), clips, classes, settings, shards)
-    _make_folder(pathlib.Path(out), alone=shard_count == 1)
+    out = pathlib.Path(out)
+    _make_folder(out, alone=shard_count == 1)
     reports = {job.shard.name: shards_file.finished(job) for job in jobs}
     mine = [job for job in jobs[shard_index::shard_count] if reports[job.shard.name] is None]
-    reports.update(run(mine, workers))
-    if any(report is None for report in reports.values()):
-        return None
-    protocols = protocols_of(dataset, root)
-    return _finish(dataset.name, classes, jobs, reports, protocols)
+    try:
+        if mine:  # a card says that everything is there
+            (out / card_file.NAME).unlink(missing_ok=True)
+        before = sum(len(report["rows"]) for report in reports.values() if report)
+        reports.update(run(mine, workers, before))
+        if any(report is None for report in reports.values()):
+            return None
+        protocols = protocols_of(dataset, root)
+        return _finish(dataset.name, classes, jobs, reports, protocols, max_bad_fraction)
+    except OSError as error:
+        raise shards_file.not_written(out, error) from error
+
+
+def _check_options(dataset: Dataset, settings: Settings) -> None:
+    known = inspect.signature(dataset.load).parameters.values()
+    names = {parameter.name for parameter in known}
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in known):
+        return
+    if strange := sorted(settings.loading().keys() - names):
+        raise UserError(f"dataset {dataset.name!r} has no --{strange[0]}: leave it out")
 
 
 def _plan(
@@ -102,8 +130,12 @@ def _plan(
     shards: int | None,
 ) -> list[Job]:
     """The jobs of every split, sorted; a clip's shard is a hash of its id."""
-    if len({clip.id for clip in clips}) < len(clips):
-        raise UserError(f"expected clip ids to differ; found some twice in {dataset.name!r}")
+    twice = [name for name, n in collections.Counter(c.id for c in clips).items() if n > 1]
+    if twice:
+        raise UserError(
+            f"expected each clip once; found {twice[0]} more than once in {dataset.name!r} "
+            f"({len(twice)} such): leave one of them out, or rename its file"
+        )
     if shards is not None and shards < 1:
         raise UserError(f"expected at least 1 shard per split; found {shards}")
     jobs = []
@@ -151,16 +183,15 @@ def _finish(
     jobs: Sequence[Job],
     reports: Mapping[str, Any],
     protocols: Sequence[str],
+    max_bad_fraction: float,
 ) -> dict[str, Any]:
-    """Put the reports together and write the card."""
+    """Put the reports together, write the table of bad files and, if they are few, the card."""
     ordered = [reports[job.shard.name] for job in jobs]
     rows = sorted((row for r in ordered for row in r["rows"]), key=lambda row: row["clip"])
     bad = sorted((entry for r in ordered for entry in r["bad"]), key=lambda entry: entry["clip"])
-    if len(bad) == len(rows):
-        raise UserError(
-            f"expected at least one good clip; all {len(rows)} failed, the first with: "
-            f"{bad[0]['reason']}"
-        )
+    bad = [{column: entry[column] for column in badfiles.COLUMNS} for entry in bad]
+    badfiles.write(jobs[0].out, bad)
+    badfiles.check(jobs[0].out, bad, len(rows), max_bad_fraction)
     of_split: dict[str, list[dict[str, Any]]] = {}
     for job, report in zip(jobs, ordered, strict=True):
         entry = {key: report[key] for key in ("file", "records", "bytes", "sha256")}
@@ -193,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_frames", type=int, help="keep the first so many frames (default: all)")
     add("--encoding", choices=ENCODINGS, default="raw", help="of the frames (default: raw)")
     add("--jpeg_quality", type=int, default=95, help="1 to 100 (default: 95)")
+    add("--fps", type=float, help="frames a second, by time stamps (default: every frame)")
+    add("--window", metavar="LOW:HIGH", help="of grey with more than 8 bits: counts, or 1%%:99%%")
+    add("--max_bad_fraction", type=float, default=badfiles.MOST, help="(default: %(default)s)")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     add("--shards", type=int, help="per split (default: one per 64 clips, at most 256)")
     add("--shard_index", type=int, default=0, help="which machine this is (default: 0)")

@@ -81,36 +81,49 @@ def moves(path: str | os.PathLike[str]) -> bool:
         return True
 
 
-def read_all(path: str | os.PathLike[str], most: int | None = None) -> tuple[np.ndarray, float]:
-    """Every picture of a file (an animated WebP, a TIFF of several), or the first `most`.
+def each(path: str | os.PathLike[str]) -> Iterator[tuple[float | None, np.ndarray]]:
+    """Every picture of a file: an animated WebP, a TIFF of several, a PNG with its one.
 
-    Returns:
-      uint8 [T, H, W, 3], and frames per second (0 when the file does not say).
+    Yields:
+      Seconds since the first picture (None when the file does not say), and uint8 [H, W, 3], or
+      uint16 [H, W] of grey with more than 8 bits.
 
     Raises:
-      UserError: Pillow is not installed; the file is missing, damaged, of another depth than 8
-        bits, or its pictures are of several sizes.
+      UserError: Pillow is not installed; the file is missing, empty or damaged, or has colour of
+        another depth than 8 bits.
     """
-    image_module, _ = _import_pillow()
-    frames, milliseconds = [], 0.0
+    image_module, ops = _import_pillow()
+    path, decoded, seconds = pathlib.Path(path), 0, 0.0
+    if path.is_file() and path.stat().st_size == 0:
+        raise UserError(f"empty file: expected pictures, found 0 bytes in {path}")
     try:
         with _quietly(), image_module.open(path) as image:
-            total = getattr(image, "n_frames", 1)
-            for number in range(min(total, most or total)):
+            for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
-                if image.mode.startswith(("I", "F")) or "16" in _raw_mode(image):
-                    raise UserError(f"expected 8 bits for a channel, found {image.mode} in {path}")
-                frames.append(np.asarray(image.convert("RGBA").convert("RGB")))
-                milliseconds += image.info.get("duration") or 0
-    except UserError:
-        raise
+                image.load()
+                duration = image.info.get("duration")  # of this picture, milliseconds
+                pixels = _pixels(image, path, ops)
+                yield (None if not duration and not seconds else seconds), pixels
+                decoded, seconds = decoded + 1, seconds + (duration or 0) / 1000
     except FileNotFoundError as error:
-        raise UserError(f"missing file: expected a video at {path}") from error
+        raise UserError(f"missing file: expected pictures at {path}") from error
+    except image_module.UnidentifiedImageError as error:
+        raise UserError(f"expected an image, found something else in {path}") from error
     except _damage(image_module) as error:
-        raise UserError(f"truncated: decoded {len(frames)} frames ({error}) in {path}") from error
-    if len({frame.shape for frame in frames}) > 1:
-        raise UserError(f"expected frames of one size, found several in {path}")
-    return np.stack(frames), 1000 * len(frames) / milliseconds if milliseconds else 0.0
+        raise UserError(f"truncated: decoded {decoded} frames ({error}) in {path}") from error
+
+
+def _pixels(image: Any, path: pathlib.Path, ops: Any) -> np.ndarray:
+    """An opened picture as uint8 [H, W, 3], or as uint16 [H, W]."""
+    if image.mode.startswith("I"):
+        counts = np.asarray(image)
+        if counts.min() < 0 or counts.max() > 65535:
+            raise UserError(f"expected grey of at most 16 bits, found more in {path}")
+        return counts.astype(np.uint16)
+    if image.mode == "F" or "16" in _raw_mode(image):
+        raise UserError(f"expected 8 bits for a channel, or 16 of grey, found others in {path}")
+    upright = image if getattr(image, "n_frames", 1) > 1 else ops.exif_transpose(image)
+    return np.asarray(upright.convert("RGBA").convert("RGB"))
 
 
 def _damage(image_module: Any) -> tuple[type[Exception], ...]:

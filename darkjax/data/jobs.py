@@ -14,8 +14,13 @@ from darkjax.data.shards import Job
 from darkjax.errors import UserError
 
 
-def run(jobs: Sequence[Job], workers: int) -> dict[str, dict[str, Any]]:
+def run(jobs: Sequence[Job], workers: int, before: int = 0) -> dict[str, dict[str, Any]]:
     """Write the shards, in this process (0) or in `workers` others, with a progress line.
+
+    Args:
+      jobs: the shards.
+      workers: processes.
+      before: clips of shards that were finished earlier, for the progress line.
 
     Returns:
       The report of each job, by the name of its shard.
@@ -23,7 +28,8 @@ def run(jobs: Sequence[Job], workers: int) -> dict[str, dict[str, Any]]:
     Raises:
       UserError: what a job raised, or a worker process died.
     """
-    progress = Progress(sum(len(job.clips) for job in jobs), "clips")
+    clips = sum(len(job.clips) for job in jobs)
+    progress = Progress(before + clips, "clips", before=before)
     try:
         if workers < 1 or not jobs:
             return _run_here(jobs, progress)

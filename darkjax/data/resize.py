@@ -23,11 +23,11 @@ def resize_clip(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize every frame of a clip to a fixed size.
 
     Args:
-      clip: uint8 [T, H, W, C].
+      clip: uint8 or uint16 [T, H, W, C].
       size: (height, width) in pixels.
 
     Returns:
-      uint8 [T, h, w, C], rounded to nearest; the clip itself when the size is the same.
+      [T, h, w, C] of the same dtype, rounded to nearest; the clip itself when the size is the same.
     """
     frames, height, width, channels = clip.shape
     if (height, width) == tuple(size):
@@ -38,4 +38,13 @@ def resize_clip(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     narrow = narrow.reshape(frames * channels, height, size[1])
     small = np.matmul(resize_matrix(height, size[0]), narrow)  # [T·C, h, w]
     small = np.rint(small, out=small).reshape(frames, channels, *size)
-    return np.clip(small, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return np.clip(small, 0, np.iinfo(clip.dtype).max).astype(clip.dtype).transpose(0, 2, 3, 1)
+
+
+def shrunk(clip: np.ndarray, short_side: int | None) -> np.ndarray:
+    """Frames [T, H, W, C] with this short side, the aspect kept; None keeps the size."""
+    if short_side is None:
+        return clip
+    height, width = clip.shape[1:3]
+    scale = short_side / min(height, width)
+    return resize_clip(clip, (round(height * scale), round(width * scale)))

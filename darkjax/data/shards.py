@@ -5,19 +5,22 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from darkjax import files
 from darkjax.data import card as card_file
-from darkjax.data import example, index, tfrecord
+from darkjax.data import example, index, sourcehash, tfrecord
+from darkjax.data import window as windows
 from darkjax.data.clip import Clip, printable
 from darkjax.data.decode import Video
 from darkjax.errors import UserError
 
+OPTIONAL = ("fps", "window")  # not every dataset has them
 REPORT = {"file", "records", "bytes", "sha256", "settings", "clips", "rows", "bad"}
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -30,6 +33,8 @@ class Settings:
     max_frames: int | None = None
     encoding: str = "raw"
     jpeg_quality: int = 95
+    fps: float | None = None
+    window: str | None = None
 
     def __post_init__(self):
         if self.encoding not in example.ENCODINGS:
@@ -42,6 +47,21 @@ class Settings:
             raise UserError(f"expected max_frames of at least 2; found {self.max_frames}")
         if not 1 <= self.jpeg_quality <= 100:
             raise UserError(f"expected jpeg_quality from 1 to 100; found {self.jpeg_quality}")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise UserError(f"expected fps above 0; found {self.fps}")
+        if self.window is not None:  # one spelling
+            object.__setattr__(self, "window", str(windows.parse(self.window)))
+
+    def described(self) -> dict[str, Any]:
+        """What the card keeps. `fps` and `window` only where given: a card of before has neither,
+        and data that are the same shall have the same digest."""
+        every = dataclasses.asdict(self)
+        return {k: v for k, v in every.items() if k not in OPTIONAL or v is not None}
+
+    def loading(self) -> dict[str, Any]:
+        """The options for a dataset's `load`."""
+        sizes = {"short_side": self.short_side, "max_frames": self.max_frames}
+        return sizes | {k: v for k, v in self.described().items() if k in OPTIONAL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +94,22 @@ class Job:
 def finished(job: Job) -> dict[str, Any] | None:
     """The report of a shard that was written before, or None when there is work to do.
 
+    There is also when a file that was bad is now another one.
+
     Raises:
       UserError: it was written with other settings or of other clips.
     """
     if not job.report.is_file():
         return None
     report = read_report(job)
-    wanted = dataclasses.asdict(job.settings)
-    if report["settings"] != wanted:
+    wanted, found = job.settings.described(), report["settings"]
+    if found != wanted:
+        if not report["records"]:
+            return None  # nothing of it is lost
         changed = [
-            f"{name}={report['settings'].get(name)} (now {value})"
-            for name, value in wanted.items()
-            if report["settings"].get(name) != value
+            f"{name}={found.get(name)} (now {wanted.get(name)})"
+            for name in {**wanted, **found}
+            if found.get(name) != wanted.get(name)
         ]
         raise UserError(
             f"expected the settings that {job.out} was begun with; found {', '.join(changed)}: "
@@ -96,6 +120,10 @@ def finished(job: Job) -> dict[str, Any] | None:
             f"expected the clips that {job.shard.name} was written from; the dataset's list, "
             "labels, groups or options changed since: use another --out"
         )
+    clips = dict(job.clips)
+    for entry in report["bad"]:
+        if entry.get("sha256", "") not in ("", _sha256_of_bad(job, clips[entry["clip"]])):
+            return None
     written = job.shard.is_file() and job.shard.stat().st_size == report["bytes"]
     return report if written else None
 
@@ -138,17 +166,23 @@ def write(job: Job, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """
     remove_parts(job)
     try:
+        job.report.unlink(missing_ok=True)  # of a shard that is written again
         with files.whole(job.shard) as part:
             report, entries = _write_records(job, part, tick)
         index.write(job.shard, entries)
         files.write_json(job.report, report)
     except OSError as error:
-        full = "free some space and " if error.errno == errno.ENOSPC else ""
-        raise UserError(
-            f"could not write {job.shard}: {error.strerror or error}: {full}run the same command "
-            "again; finished shards are kept"
-        ) from error
+        raise not_written(job.shard, error) from error
     return report
+
+
+def not_written(path: pathlib.Path, error: OSError) -> UserError:
+    """What to say when something of the dataset could not be written."""
+    full = "free some space and " if error.errno == errno.ENOSPC else ""
+    return UserError(
+        f"could not write {error.filename or path}: {error.strerror or error}: {full}run the same "
+        "command again; finished shards are kept"
+    )
 
 
 def _write_records(
@@ -166,7 +200,8 @@ def _write_records(
                 video, row["source_sha256"] = _load(job, clip)
             except UserError as error:
                 path, reason = printable(clip.path or clip.id), printable(str(error))
-                bad.append({"clip": number, "path": path, "reason": reason})
+                entry = {"clip": number, "path": path, "reason": reason}
+                bad.append(entry | {"sha256": _sha256_of_bad(job, clip)})
                 tick()
                 continue
             data = _record(number, clip, video, job.settings)
@@ -182,7 +217,7 @@ def _write_records(
         "records": len(entries),
         "bytes": position,
         "sha256": sha.hexdigest(),
-        "settings": dataclasses.asdict(job.settings),
+        "settings": job.settings.described(),
         "clips": _clips_digest(job),
         "rows": rows,
         "bad": bad,
@@ -192,15 +227,24 @@ def _write_records(
 
 def _load(job: Job, clip: Clip) -> tuple[Video, str | None]:
     """The frames and the sha256 of what they come from (None for rendered clips)."""
-    options = {"short_side": job.settings.short_side, "max_frames": job.settings.max_frames}
-    video = job.dataset.load(clip, job.root, **options)
+    video = job.dataset.load(clip, job.root, **job.settings.loading())
     if not clip.path or job.root is None:
         return video, getattr(job.dataset, "sha256", None)  # of computed clips: of the recipe
+    path = job.root / clip.path
     try:
-        with (job.root / clip.path).open("rb") as file:
-            return video, hashlib.file_digest(file, "sha256").hexdigest()
+        return video, sourcehash.sha256(path)
     except OSError as error:
-        raise UserError(f"could not read {job.root / clip.path}: {error.strerror}") from error
+        raise UserError(f"could not read {path}: {error.strerror}") from error
+
+
+def _sha256_of_bad(job: Job, clip: Clip) -> str | None:
+    """Of a file that could not be decoded; None when it cannot even be read, or is none."""
+    if not clip.path or job.root is None:
+        return None
+    try:
+        return sourcehash.sha256(job.root / clip.path)
+    except OSError:
+        return None
 
 
 def _record(number: int, clip: Clip, video: Video, settings: Settings) -> bytes:

@@ -24,7 +24,7 @@ from darkjax.errors import UserError
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("card")
-    convert(Noise(train=6, test=2, bad=(2,)), path, shards=2)
+    convert(Noise(train=6, test=2, bad=(2,)), path, shards=2, max_bad_fraction=0.2)
     return path
 
 

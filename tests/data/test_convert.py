@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny import Noise, folder_of_videos, moving_ball, noise
+from tiny import Noise, encode, folder_of_videos, moving_ball, noise
 
 from darkjax.data import card as card_file
 from darkjax.data import convert as cli
@@ -39,7 +39,7 @@ def _files(folder):
 
 def test_card(tmp_path):
     dataset = Noise(train=10, test=4, bad=(3,))
-    card = convert(dataset, tmp_path, shards=3)
+    card = convert(dataset, tmp_path, shards=3, max_bad_fraction=0.1)
     assert card == json.loads((tmp_path / "card.json").read_text())
     assert card["classes"] == ["a", "b"] and card["name"] == "noise"
     assert [row["clip"] for row in card["clips"]] == list(range(14))
@@ -142,6 +142,13 @@ def test_changed_settings_and_clips_are_refused(tmp_path):
         ({"max_frames": 1}, "max_frames of at least 2"),
         ({"encoding": "jpeg", "jpeg_quality": 0}, "jpeg_quality from 1 to 100"),
         ({"shards": 0}, "at least 1 shard"),
+        ({"fps": 0.0}, "fps above 0; found 0"),
+        ({"fps": 5.0}, "dataset 'noise' has no --fps: leave it out"),
+        ({"window": "9:7"}, "LOW below HIGH; found '9:7'"),
+        ({"window": "1%:9"}, "found '1%:9'"),
+        ({"window": "1%:101%"}, "found '1%:101%'"),
+        ({"window": "7:9"}, "has no --window"),
+        ({"max_bad_fraction": 1.5}, "max_bad_fraction from 0 to 1; found 1.5"),
         ({"shard_index": 2, "shard_count": 2}, "shard_index < shard_count"),
     ],
 )
@@ -152,7 +159,7 @@ def test_refused_options(tmp_path, options, message):
 
 def test_nothing_converted(tmp_path):
     dataset = Noise(train=2, test=0, bad=(0, 1))
-    with pytest.raises(UserError, match="all 2 failed, the first with: clip 0 is bad"):
+    with pytest.raises(UserError, match="all 2 failed, the first, clip0, with: clip 0 is"):
         convert(dataset, tmp_path)
     assert not (tmp_path / "card.json").exists()
 
@@ -195,7 +202,7 @@ def test_bad_files_are_reported_and_the_rest_converted(tmp_path, capsys):
     content = (raw / "run" / "cut.mkv").read_bytes()
     (raw / "run" / "cut.mkv").write_bytes(content[: len(content) // 2])
     flags = ["--dataset=folder", f"--raw={raw}", f"--out={out}", "--short_side=24", "--workers=0"]
-    assert cli.main(flags) == 0
+    assert cli.main([*flags, "--max_bad_fraction=0.5"]) == 0
     printed = capsys.readouterr().out
     for name, reason in (
         ("hug/text.mp4", "not a video"), ("hug/empty.mp4", "empty file"),
@@ -213,6 +220,90 @@ def test_bad_files_are_reported_and_the_rest_converted(tmp_path, capsys):
             source = hashlib.sha256((raw / row["path"]).read_bytes()).hexdigest()
             assert row["source_sha256"] == source
             assert (row["height"], row["width"]) == (24, 36) and row["fps"] == 30
+
+
+def test_too_many_bad_clips(tmp_path):
+    dataset = Counting(train=10, test=0, bad=(3, 7))
+    with pytest.raises(UserError) as error:
+        convert(dataset, tmp_path, shards=2)
+    assert str(error.value) == (
+        "expected at most 0.05 of the clips to be bad; 2 of 10 failed, the first, clip3, with: "
+        f"clip 3 is bad on purpose; {tmp_path}/bad_files.csv lists them: correct the files and run "
+        "the same command again, or go on without them by --max_bad_fraction=0.2; finished shards "
+        "are kept"
+    )
+    listed = (
+        "clip,path,reason\n3,clip3,clip 3 is bad on purpose\n7,clip7,clip 7 is bad on purpose\n"
+    )
+    assert (tmp_path / "bad_files.csv").read_text() == listed
+    assert not (tmp_path / "card.json").exists() and len(list(tmp_path.glob("*.tfrecord"))) == 2
+    dataset.loaded.clear()
+    card = convert(dataset, tmp_path, shards=2, max_bad_fraction=0.2)
+    assert dataset.loaded == [] and len(card["bad"]) == 2
+    assert (tmp_path / "bad_files.csv").read_text() == listed
+    convert(Noise(train=10, test=0), tmp_path / "good", shards=2, max_bad_fraction=0)
+    assert (tmp_path / "good" / "bad_files.csv").read_text() == "clip,path,reason\n"
+
+
+def test_a_bad_file_that_was_replaced_is_converted(tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    folder_of_videos(raw, per_class=3)
+    good = (raw / "run" / "run1.mp4").read_bytes()
+    (raw / "run" / "run1.mp4").write_bytes(good[:100])
+    with pytest.raises(UserError, match="1 of 6 failed"):
+        convert("folder", out, raw=raw, shards=3)
+    accepted = convert("folder", out, raw=raw, shards=3, max_bad_fraction=0.5)
+    assert accepted["bad"][0].keys() == {"clip", "path", "reason"}
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*.tfrecord")}
+    (raw / "run" / "run1.mp4").write_bytes(good)
+    card = convert("folder", out, raw=raw, shards=3)
+    assert card["bad"] == [] and len(Records(out)) == 6
+    assert sum(p.stat().st_mtime_ns != t for p, t in before.items()) == 1
+    convert("folder", tmp_path / "whole", raw=raw, shards=3)
+    assert _files(out) == _files(tmp_path / "whole")
+
+
+def test_no_card_while_a_shard_is_written_again(tmp_path, monkeypatch):
+    convert(Noise(), tmp_path, shards=2)
+    (tmp_path / "noise-train-00000-of-00002.tfrecord").unlink()
+
+    def interrupted(job, shard_part, tick):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "_write_records", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(Noise(), tmp_path, shards=2)
+    assert not (tmp_path / "card.json").exists()
+
+
+def test_changed_rate_and_window_are_refused(tmp_path):
+    folder_of_videos(tmp_path / "raw")
+    out, raw = tmp_path / "out", tmp_path / "raw"
+    card = convert("folder", out, raw=raw, shards=1, fps=10, window="1%:99.0%")
+    assert card["decode"]["fps"] == 10 and card["decode"]["window"] == "1%:99%"
+    assert {row["fps"] for row in card["clips"]} == {10}
+    again = {"raw": raw, "shards": 1, "fps": 10}
+    with pytest.raises(UserError, match=r"window=1%:99% \(now 5:6\)"):
+        convert("folder", out, **again, window="5:6")
+    with pytest.raises(UserError, match=r"found window=1%:99% \(now None\): use the same"):
+        convert("folder", out, **again)
+    with pytest.raises(UserError, match=r"fps=10 \(now None\)"):
+        convert("folder", out, raw=raw, shards=1, window="1%:99%")
+    plain = convert("folder", tmp_path / "plain", raw=raw)
+    assert plain["decode"].keys() == {"short_side", "max_frames", "encoding", "jpeg_quality"}
+
+
+def test_deep_grey_without_a_window_asks_for_one_and_goes_on_with_it(tmp_path, capsys):
+    (tmp_path / "raw" / "hug").mkdir(parents=True)
+    counts = np.random.default_rng(0).integers(7000, 9001, (4, 10, 12), dtype=np.uint16)
+    encode(tmp_path / "raw" / "hug" / "a.mkv", counts, "ffv1", "gray16le")
+    flags = ["--dataset=folder", f"--raw={tmp_path / 'raw'}", f"--out={tmp_path / 'out'}"]
+    assert cli.main([*flags, "--workers=0"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "expected --window=LOW:HIGH in counts" in said
+    assert cli.main([*flags, "--workers=0", "--window=7000:9000"]) == 0  # nothing was kept
+    frames = Records(tmp_path / "out").read_frames(0, range(4))
+    np.testing.assert_array_equal(frames[..., 0], np.rint((counts - 7000.0) / 2000 * 255))
 
 
 def test_command_line_errors(tmp_path, capsys):
@@ -283,7 +374,7 @@ def test_progress_is_redrawn_only_on_a_terminal(monkeypatch):
         progress.close()
         assert stream.text.count("clips/s") == (60 if tty else updates)
         assert ("\r" in stream.text) == tty
-    assert progress.line(50) == "50/100 clips, 3.3 clips/s, 0.2 min left"
+    assert progress.line(50) == "50/100 clips, 3.3 clips/s, 15 s left"
 
 
 def test_work_is_counted_across_processes(monkeypatch):

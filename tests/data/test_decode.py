@@ -3,20 +3,11 @@
 import av
 import numpy as np
 import pytest
-from tiny import moving_ball
+from tiny import encode, moving_ball
 
+from darkjax.data import timing
 from darkjax.data.decode import read_video, write_video
 from darkjax.errors import UserError
-
-
-def _encode(path, frames, codec="libx264", **options):
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, 30)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def _cut(path, share):
@@ -118,7 +109,7 @@ def test_truncated(tmp_path, name, codec, message):
     noise = np.random.default_rng(0).integers(0, 256, (40, 32, 48, 3), dtype=np.uint8)
     path = tmp_path / name
     options = {"movflags": "faststart"} if name.endswith("mp4") else {}
-    _encode(path, noise, codec, **options)
+    encode(path, noise, codec, **options)
     assert len(read_video(path).frames) == 40
     _cut(path, 0.6)
     with pytest.raises(UserError, match=message):
@@ -134,6 +125,107 @@ def test_truncated_before_its_table(tmp_path):
     _cut(tmp_path / "c.mp4", 0.7)
     with pytest.raises(UserError, match=r"not a video, or only its beginning.*c\.mp4"):
         read_video(tmp_path / "c.mp4")
+
+
+RISING = np.repeat(np.arange(40, dtype=np.uint8)[:, None, None, None] * 6, 3, -1)  # says its number
+
+
+def numbers(video):
+    """Which of the rising frames a video has."""
+    return np.rint(video.frames.mean((1, 2, 3)) / 6).astype(int).tolist()
+
+
+def rising(path, times=None, codec="libx264", **options):
+    frames = np.broadcast_to(RISING, (40, 32, 48, 3)) + np.uint8(0)
+    encode(path, frames, codec, times=times, **options)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts"])
+def test_a_cut_is_read_from_the_key_frame_before_it(tmp_path, name, monkeypatch):
+    codec = "mpeg4" if name == "a.avi" else "libx264"
+    rising(tmp_path / name, codec=codec, codec_g="5", codec_bf="0")
+    whole = read_video(tmp_path / name).frames
+    decoded, noting = [], timing.Seen.noting
+
+    def counted(self, pictures):
+        return (decoded.append(p[0]) or p for p in noting(self, pictures))
+
+    monkeypatch.setattr(timing.Seen, "noting", counted)
+    for options, wanted in (
+        ({"start": 0.8, "end": 1.0}, range(24, 30)),
+        ({"start": 1.2}, range(36, 40)),
+        ({"start": 0.5, "fps": 10}, range(15, 40, 3)),
+        ({"start": 0.5, "end": 1.0, "fps": 10, "max_frames": 2}, (15, 18)),
+    ):
+        decoded.clear()
+        part = read_video(tmp_path / name, **options)
+        np.testing.assert_array_equal(part.frames, whole[list(wanted)])
+        assert part.fps == options.get("fps", 30)
+        if name != "a.ts":  # it has no index: where a seek goes wrong, all is read
+            assert len(decoded) <= wanted[-1] + 2 - 10 * (options["start"] > 0.5)
+
+
+def test_a_cut_beyond_the_end(tmp_path):
+    rising(tmp_path / "a.mp4")
+    assert len(read_video(tmp_path / "a.mp4", start=0.5, end=1.4).frames) == 25  # people round
+    with pytest.raises(UserError, match=r"pictures end at 1\.30 s, before 3\.00 s in"):
+        read_video(tmp_path / "a.mp4", start=0.5, end=3)
+    with pytest.raises(UserError, match=r"pictures end at 1\.30 s, before 9"):
+        read_video(tmp_path / "a.mp4", start=8, end=9)
+    with pytest.raises(UserError, match="at least 2 frames, decoded 0"):
+        read_video(tmp_path / "a.mp4", start=8)
+
+
+VARYING = np.cumsum([0] + [33, 100, 33, 10, 60] * 8)[:40].tolist()  # milliseconds
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_varying_frame_rate(tmp_path, name):
+    rising(tmp_path / name, VARYING)
+    video = read_video(tmp_path / name)
+    assert numbers(video) == list(range(40))
+    assert video.fps == pytest.approx(39000 / VARYING[-1], rel=0.06)  # not the container's 30
+    even = read_video(tmp_path / name, fps=10)
+    away = np.abs(np.array(VARYING)[:, None] - 100 * np.arange(len(even.frames)))  # [40, k]
+    shown = away[numbers(even), np.arange(len(even.frames))]
+    assert (shown <= away.min(0) + 2).all() and even.fps == 10  # a tie may go either way
+    assert len(even.frames) == 1 + VARYING[-1] // 100
+
+
+def test_a_long_last_picture_is_no_truncation(tmp_path):
+    times = [*range(0, 390, 10), 2000]  # the header says 2 s and more
+    rising(tmp_path / "a.mkv", times)
+    assert len(read_video(tmp_path / "a.mkv").frames) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.mkv", "ffv1", "gray16le"),
+        ("a.avi", "ffv1", "gray16le"),
+        ("a.nut", "rawvideo", "gray16le"),
+        ("a.mkv", "ffv1", "gray12le"),
+        ("a.mkv", "ffv1", "gray10le"),
+    ],
+)
+def test_deep_grey(tmp_path, name, codec, pix_fmt):
+    most = 2 ** int(pix_fmt[4:6])
+    counts = np.random.default_rng(0).integers(0, most, (4, 32, 48), dtype=np.uint16)
+    encode(tmp_path / name, counts, codec, pix_fmt)
+    with pytest.raises(UserError, match=rf"--window=.*from {counts.min()} to {counts.max()} in"):
+        read_video(tmp_path / name)
+    low, high = most // 4, most // 2
+    seen = read_video(tmp_path / name, window=f"{low}:{high}").frames
+    wanted = np.rint(np.clip((counts.astype(float) - low) / (high - low), 0, 1) * 255)
+    np.testing.assert_array_equal(seen, np.repeat(wanted[..., None], 3, -1))
+    small = read_video(tmp_path / name, short_side=16, window="1%:99%").frames
+    assert small.shape == (4, 16, 24, 3) and (small.min(), small.max()) == (0, 255)
+
+
+def test_a_window_changes_no_other_video(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_ball(4), 30)
+    plain = read_video(tmp_path / "a.mp4").frames
+    np.testing.assert_array_equal(read_video(tmp_path / "a.mp4", window="3:4").frames, plain)
 
 
 def test_write_refuses(tmp_path):

@@ -19,13 +19,13 @@ DATASET = Noise(train=12, test=4, bad=(5,))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("records")
-    convert(DATASET, path, shards=2)
+    convert(DATASET, path, shards=2, max_bad_fraction=0.1)
     return path
 
 
 @pytest.fixture
 def copy(tmp_path):
-    convert(DATASET, tmp_path, shards=2)
+    convert(DATASET, tmp_path, shards=2, max_bad_fraction=0.1)
     return tmp_path
 
 
@@ -145,7 +145,7 @@ def test_select(folder):
 
 
 def test_order_does_not_depend_on_shards(folder, tmp_path):
-    convert(DATASET, tmp_path, shards=5)
+    convert(DATASET, tmp_path, shards=5, max_bad_fraction=0.1)
     one, other = Records(folder), Records(tmp_path)
     assert one.digest == other.digest
     for a, b in zip(one.select(), other.select(), strict=True):

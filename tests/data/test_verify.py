@@ -14,7 +14,7 @@ from darkjax.data.verify import verify
 
 @pytest.fixture
 def folder(tmp_path):
-    convert(Noise(train=8, test=3, bad=(2,)), tmp_path, shards=2)
+    convert(Noise(train=8, test=3, bad=(2,)), tmp_path, shards=2, max_bad_fraction=0.1)
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def test_repair_as_the_fault_says(folder):
     flip_byte(shard, 500)
     assert verify(folder)
     shard.unlink()
-    convert(Noise(train=8, test=3, bad=(2,)), folder, shards=2)
+    convert(Noise(train=8, test=3, bad=(2,)), folder, shards=2, max_bad_fraction=0.1)
     assert verify(folder) == [] and shard.read_bytes() == whole
 
 

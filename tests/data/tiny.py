@@ -1,6 +1,7 @@
 """Small material for the tests of the data code."""
 
 import dataclasses
+import fractions
 import pathlib
 
 import numpy as np
@@ -57,6 +58,31 @@ def moving_ball(frames: int = 8, height: int = 32, width: int = 48) -> np.ndarra
     return np.repeat(blob[..., None], 3, -1).astype(np.uint8) + np.uint8(16)
 
 
+def encode(path, frames, codec="libx264", pix_fmt="yuv420p", *, times=None, **options) -> None:
+    """A video of any codec and pixel format; uint8 [T, H, W, 3] or counts uint16 [T, H, W].
+
+    `times` are milliseconds; `options` those of the container, or `codec_…` of the codec.
+    """
+    import av
+
+    tick = fractions.Fraction(1, 1000)
+    of_codec = {k.removeprefix("codec_"): v for k, v in options.items() if k.startswith("codec_")}
+    options = {k: v for k, v in options.items() if not k.startswith("codec_")}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, 30)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.options = pix_fmt, of_codec
+        if times is not None:
+            stream.codec_context.time_base = stream.time_base = tick
+        for number, frame in enumerate(frames):
+            kind = "rgb24" if frame.ndim == 3 else pix_fmt
+            picture = av.VideoFrame.from_ndarray(frame, format=kind)
+            if times is not None:
+                picture.pts, picture.time_base = times[number], tick
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
 def folder_of_videos(root: pathlib.Path, classes=("hug", "run"), per_class: int = 2) -> None:
     """root/CLASS/N.mp4, tiny."""
     for name in classes:
@@ -72,4 +98,4 @@ def flip_byte(path: pathlib.Path, position: int) -> None:
     path.write_bytes(bytes(content))
 
 
-__all__ = ["Noise", "flip_byte", "folder_of_videos", "moving_ball", "noise"]
+__all__ = ["Noise", "encode", "flip_byte", "folder_of_videos", "moving_ball", "noise"]

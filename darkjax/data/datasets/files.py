@@ -1,13 +1,11 @@
 """What datasets of video files have in common: their root, and how a clip is decoded."""
 
 import pathlib
+from typing import Any
 
-import numpy as np
-
-from darkjax.data import images
-from darkjax.data.clip import Clip, Count, Root
+from darkjax.data import images, sequences
+from darkjax.data.clip import Clip, Root
 from darkjax.data.decode import Video, read_video
-from darkjax.data.resize import resize_clip
 from darkjax.errors import UserError
 
 
@@ -25,23 +23,9 @@ class Files:
 
     name: str
 
-    def load(
-        self, clip: Clip, root: Root, *, short_side: Count = None, max_frames: Count = None
-    ) -> Video:
-        """Decode the clip's file (`decode.read_video`)."""
+    def load(self, clip: Clip, root: Root, **how: Any) -> Video:
+        """Decode the clip's file, or its part of it; `how`: options of `decode.read_video`."""
         path = need_root(root, self.name) / clip.path
-        if path.suffix.lower() not in images.MOVING:
-            return read_video(path, short_side=short_side, max_frames=max_frames)
-        frames, fps = images.read_all(path, max_frames)
-        if len(frames) < 2:
-            raise UserError(f"expected at least 2 frames, decoded {len(frames)} in {path}")
-        return Video(shrunk(frames, short_side), fps)
-
-
-def shrunk(frames: np.ndarray, short_side: int | None) -> np.ndarray:
-    """Frames [T, H, W, C] with this short side, the aspect kept."""
-    if short_side is None:
-        return frames
-    height, width = frames.shape[1:3]
-    scale = short_side / min(height, width)
-    return resize_clip(frames, (round(height * scale), round(width * scale)))
+        moving = path.suffix.lower() in images.MOVING
+        read = sequences.read_moving if moving else read_video
+        return read(path, start=clip.start, end=clip.end, **how)

@@ -7,8 +7,9 @@ import numpy as np
 
 from darkjax.data import images
 from darkjax.data.clip import Clip, Count, Root, deal_folds, printable
-from darkjax.data.datasets.files import need_root, shrunk
+from darkjax.data.datasets.files import need_root
 from darkjax.data.decode import Video
+from darkjax.data.resize import shrunk
 from darkjax.errors import UserError
 
 

@@ -1,0 +1,87 @@
+"""Clips made of pictures: of a file that holds several, or of a folder with one file each."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from darkjax.data import images, timing
+from darkjax.data.decode import Video, stacked
+from darkjax.data.resize import shrunk
+from darkjax.errors import UserError
+
+
+def read_moving(
+    path: str | os.PathLike[str],
+    short_side: int | None = None,
+    max_frames: int | None = None,
+    *,
+    fps: float | None = None,
+    window: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> Video:
+    """The pictures of one file (`images.each`), chosen as `decode.read_video` does."""
+    return _clip(images.each(path), path, (short_side, max_frames), fps, window, (start, end))
+
+
+def read_folder(
+    paths: Sequence[pathlib.Path],
+    short_side: int | None = None,
+    max_frames: int | None = None,
+    *,
+    rate: float = 0.0,
+    fps: float | None = None,
+    window: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> Video:
+    """The pictures of several files in the order given, chosen as `decode.read_video` does.
+
+    Args:
+      paths: one picture each, 8 bits for a channel, or grey of 16.
+      rate: pictures a second, 0 when unknown: then neither `fps` nor a cut is possible.
+      short_side, max_frames, fps, window, start, end: of `decode.read_video`.
+
+    Raises:
+      UserError: as `decode.read_video` does.
+    """
+    if not paths:
+        raise UserError("expected pictures, found none")
+    of_files = _files(paths, rate)
+    where = pathlib.Path(paths[0]).parent
+    return _clip(of_files, where, (short_side, max_frames), fps, window, (start, end), rate)
+
+
+def _files(paths: Sequence[pathlib.Path], rate: float) -> Iterator[tuple[float | None, np.ndarray]]:
+    for number, path in enumerate(paths):
+        _, pixels = next(images.each(path))
+        yield (number / rate if rate else None), pixels
+
+
+def _clip(
+    pictures: Iterator[tuple[float | None, np.ndarray]],
+    where: str | os.PathLike[str],
+    most: tuple[int | None, int | None],
+    fps: float | None,
+    window: str | None,
+    cut: tuple[float | None, float | None],
+    rate: float = 0.0,
+) -> Video:
+    short_side, max_frames = most
+    seen = timing.Seen()
+    frames: list[np.ndarray] = []
+    for pixels in timing.chosen(seen.noting(pictures), fps, *cut, where):
+        frames.append(_sized(pixels, short_side))
+        if len(frames) == max_frames:
+            break
+    return Video(stacked(frames, window, where), fps or seen.mean_rate or rate)
+
+
+def _sized(pixels: np.ndarray, short_side: int | None) -> np.ndarray:
+    deep = pixels.ndim == 2
+    small = shrunk((pixels[..., None] if deep else pixels)[None], short_side)[0]
+    return small[..., 0] if deep else small
