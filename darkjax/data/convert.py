@@ -171,8 +171,9 @@ def _check_leftovers(out: pathlib.Path, jobs: Sequence[Job]) -> None:
 def _make_folder(out: pathlib.Path, alone: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for stale in out.glob(f"{card_file.NAME}.part-*") if alone else ():
-            stale.unlink(missing_ok=True)  # of a run that was killed
+        for name in (card_file.NAME, badfiles.NAME) if alone else ():
+            for stale in out.glob(f"{name}.part-*"):
+                stale.unlink(missing_ok=True)  # of a run that was killed
     except OSError as error:
         raise UserError(f"could not make the folder {out}: {error.strerror}: see --out") from error
 

@@ -38,6 +38,7 @@ class _Folder(NamedTuple):
     path: pathlib.Path
     videos: list[pathlib.Path]  # at any depth
     others: list[pathlib.Path]
+    links: list[pathlib.Path]  # to folders: not followed, they may lead back
 
     @property
     def name(self) -> str:
@@ -81,6 +82,9 @@ def scan(root: pathlib.Path) -> Found:
             f"{root}: put them in one folder per class ({', '.join(sorted(VIDEO_SUFFIXES))})"
         )
     others = [p for _, folders in groups for folder in folders for p in folder.others]
+    if links := [p for _, folders in groups for folder in folders for p in folder.links]:
+        some = f"{_count(links, 'link')} to folders left out, as {_some(root, links)}"
+        notes.append(f"{some}: put the folders themselves there")
     listed = [(split, name, path.as_posix()) for split, name, path in sorted(files)]
     return Found(listed, notes + of_classes + _no_videos(root, others))
 
@@ -150,12 +154,17 @@ def _folders(path: pathlib.Path) -> list[_Folder]:
     """The folders in a folder, each with the files below it."""
     found = []
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = []
+        files: list[pathlib.Path] = []
+        if folder.is_symlink() and path.resolve().is_relative_to(folder.resolve()):
+            found.append(_Folder(folder, [], [], [folder]))  # itself again, and so on
+            continue
+        links = []
         for here, below, names in os.walk(folder):
             below[:] = [name for name in below if not name.startswith(".")]
+            links += [p for p in (pathlib.Path(here, name) for name in below) if p.is_symlink()]
             files += [pathlib.Path(here, name) for name in names if not name.startswith(".")]
         videos = {p for p in files if _is_video(p)}
-        found.append(_Folder(folder, sorted(videos), sorted(set(files) - videos)))
+        found.append(_Folder(folder, sorted(videos), sorted(set(files) - videos), links))
     return found
 
 

@@ -166,7 +166,6 @@ def write(job: Job, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """
     remove_parts(job)
     try:
-        job.report.unlink(missing_ok=True)  # of a shard that is written again
         with files.whole(job.shard) as part:
             report, entries = _write_records(job, part, tick)
         index.write(job.shard, entries)

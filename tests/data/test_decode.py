@@ -3,9 +3,9 @@
 import av
 import numpy as np
 import pytest
-from tiny import encode, moving_ball
+from tiny import encode, moving_ball, rotate
 
-from darkjax.data import timing
+from darkjax.data import decode, timing
 from darkjax.data.decode import read_video, write_video
 from darkjax.errors import UserError
 
@@ -53,13 +53,7 @@ def test_rotation_is_applied(tmp_path):
     frames[:, :16, :24] = 200  # top left
     write_video(tmp_path / "a.mp4", frames, 30)
     path = tmp_path / "a.mp4"
-    one, zero, minus = b"\0\1\0\0", b"\0\0\0\0", b"\xff\xff\0\0"
-    upright = one + zero * 3 + one + zero * 3 + b"\x40\0\0\0"
-    clockwise = zero + one + zero + minus + zero * 4 + b"\x40\0\0\0"
-    content = path.read_bytes()
-    assert content.count(upright) == 2  # of the movie and of the track
-    at = content.rfind(upright)
-    path.write_bytes(content[:at] + clockwise + content[at + len(upright) :])
+    rotate(path)
     turned = read_video(path).frames
     assert turned.shape == (3, 48, 32, 3)
     assert turned[:, :20, 20:].min() > 150 and turned[:, :20, :12].max() < 60  # now top right
@@ -193,9 +187,20 @@ def test_varying_frame_rate(tmp_path, name):
 
 
 def test_a_long_last_picture_is_no_truncation(tmp_path):
-    times = [*range(0, 390, 10), 2000]  # the header says 2 s and more
-    rising(tmp_path / "a.mkv", times)
+    times = [*range(0, 3900, 100), 6000]  # so long does a picture stay
+    rising(tmp_path / "a.mkv", times, last=2000)
     assert len(read_video(tmp_path / "a.mkv").frames) == 40
+
+
+def test_a_seek_that_goes_too_far_is_made_up_for(tmp_path, monkeypatch):
+    rising(tmp_path / "a.mp4", codec_g="5")
+    whole, sought = read_video(tmp_path / "a.mp4").frames, decode._sought
+
+    def badly(container, stream, seconds):
+        return sought(container, stream, seconds + 0.4 if seconds else 0)
+
+    monkeypatch.setattr(decode, "_sought", badly)
+    np.testing.assert_array_equal(read_video(tmp_path / "a.mp4", start=0.8).frames, whole[24:])
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,13 @@ def moving_ball(frames: int = 8, height: int = 32, width: int = 48) -> np.ndarra
     return np.repeat(blob[..., None], 3, -1).astype(np.uint8) + np.uint8(16)
 
 
-def encode(path, frames, codec="libx264", pix_fmt="yuv420p", *, times=None, **options) -> None:
+def encode(
+    path, frames, codec="libx264", pix_fmt="yuv420p", *, times=None, last=0, **options
+) -> None:
     """A video of any codec and pixel format; uint8 [T, H, W, 3] or counts uint16 [T, H, W].
 
-    `times` are milliseconds; `options` those of the container, or `codec_…` of the codec.
+    `times` are milliseconds, and so is `last`, how long the last frame is there; `options` are the
+    container's, or `codec_…` the codec's.
     """
     import av
 
@@ -80,7 +83,21 @@ def encode(path, frames, codec="libx264", pix_fmt="yuv420p", *, times=None, **op
             if times is not None:
                 picture.pts, picture.time_base = times[number], tick
             container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+        packets = stream.encode()
+        if last:
+            packets[-1].duration = last
+        container.mux(packets)
+
+
+def rotate(path: pathlib.Path) -> None:
+    """Have an upright mp4 say that it is to be turned clockwise, as a phone's does."""
+    one, zero, minus = b"\0\1\0\0", b"\0\0\0\0", b"\xff\xff\0\0"
+    upright = one + zero * 3 + one + zero * 3 + b"\x40\0\0\0"
+    clockwise = zero + one + zero + minus + zero * 4 + b"\x40\0\0\0"
+    content = path.read_bytes()
+    assert content.count(upright) == 2  # of the movie and of the track
+    at = content.rfind(upright)
+    path.write_bytes(content[:at] + clockwise + content[at + len(upright) :])
 
 
 def folder_of_videos(root: pathlib.Path, classes=("hug", "run"), per_class: int = 2) -> None:
@@ -98,4 +115,4 @@ def flip_byte(path: pathlib.Path, position: int) -> None:
     path.write_bytes(bytes(content))
 
 
-__all__ = ["Noise", "encode", "flip_byte", "folder_of_videos", "moving_ball", "noise"]
+__all__ = ["Noise", "encode", "flip_byte", "folder_of_videos", "moving_ball", "noise", "rotate"]
