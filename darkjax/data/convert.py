@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkjax import files, program
-from darkjax.data import badfiles, remote, stopping
+from darkjax.data import badfiles, beam, remote, stopping
 from darkjax.data import card as card_file
 from darkjax.data import shards as shards_file
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset, protocols_of
@@ -51,6 +51,8 @@ def convert(
     workers: int = 0,
     shard_index: int = 0,
     shard_count: int = 1,
+    runner: str | None = None,
+    beam_flags: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Convert a dataset to record shards, or continue a conversion that was stopped.
 
@@ -69,6 +71,8 @@ def convert(
       shards: per split; None is one per 64 clips, at most 256.
       workers: processes; 0 converts in this one. Each decodes on one thread.
       shard_index, shard_count: write every shard_count-th shard, beginning with shard_index.
+      runner: of Apache Beam (`beam.py`), which then writes the shards, whatever `workers` says.
+      beam_flags: more flags of it.
 
     Returns:
       The card (also written, last, as `card.json`), or None while shards of other machines are
@@ -102,7 +106,10 @@ def convert(
         if mine:  # a card says that everything is there
             (out / card_file.NAME).unlink(missing_ok=True)
         before = sum(len(report["rows"]) for report in reports.values() if report)
-        reports.update(run(mine, workers, before))
+        if runner:
+            reports.update(beam.run(mine, runner, beam_flags))
+        else:
+            reports.update(run(mine, workers, before))
         if any(report is None for report in reports.values()):
             return None
         protocols = protocols_of(dataset, root)
@@ -232,6 +239,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--shards", type=int, help="per split (default: one per 64 clips, at most 256)")
     add("--shard_index", type=int, default=0, help="which machine this is (default: 0)")
     add("--shard_count", type=int, default=1, help="how many machines there are (default: 1)")
+    add("--runner", help="of Apache Beam, as DirectRunner, instead of --workers")
+    add("beam_flags", nargs="*", metavar="-- FLAGS", help="more flags of Beam and of its runner")
     options = parser.add_argument_group("options of a dataset", argument_default=argparse.SUPPRESS)
     add = options.add_argument
     add("--domain", help="folder, synthetic: the light the clips are seen in")
@@ -269,6 +278,9 @@ def _run(flags: dict[str, Any], options: Mapping[str, Any]) -> int:
         from darkjax.data.verify import report
 
         return report(directory)
+    if flags["beam_flags"] and not flags["runner"]:
+        found = " ".join(flags["beam_flags"])
+        raise UserError(f"expected options; found {found}, which is for Beam: give --runner too")
     for name in ("dataset", "out"):
         if flags[name] is None:
             raise UserError(f"expected --{name}; found none: see --help")

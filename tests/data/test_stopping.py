@@ -38,10 +38,10 @@ def reference(tmp_path_factory):
     return files(folder)
 
 
-def stopped(out, workers, sign, whole_group=False):
+def stopped(out, workers, sign, whole_group=False, command=COMMAND):
     """Begin the conversion, stop it after its first shard; (exit status, stderr, reports then)."""
     process = subprocess.Popen(
-        [*COMMAND, f"--out={out}", f"--workers={workers}"], stderr=subprocess.PIPE,
+        [*command, f"--out={out}", f"--workers={workers}"], stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     try:
