@@ -28,7 +28,7 @@ def direct():
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    convert(DATASET, folder, shards=3)
+    convert(DATASET, folder, shards=3, max_bad_fraction=1)
     return files(folder)
 
 
@@ -57,14 +57,16 @@ class Stubborn(Noise):
 
 
 def test_the_same_bytes(direct, tmp_path, plain):
-    card = convert(DATASET, tmp_path, shards=3, runner="DirectRunner")
+    card = convert(DATASET, tmp_path, shards=3, max_bad_fraction=1, runner="DirectRunner")
     assert files(tmp_path) == plain and len(card["bad"]) == 1
-    convert(DATASET, tmp_path, shards=3, runner="DirectRunner")  # nothing is left to do
+    convert(
+        DATASET, tmp_path, shards=3, max_bad_fraction=1, runner="DirectRunner"
+    )  # nothing is left to do
     assert files(tmp_path) == plain
 
 
 def test_many_machines_give_their_parts(direct, tmp_path, plain):
-    parts = {"shards": 3, "shard_count": 2, "runner": "DirectRunner"}
+    parts = {"shards": 3, "max_bad_fraction": 1, "shard_count": 2, "runner": "DirectRunner"}
     assert convert(DATASET, tmp_path, shard_index=0, **parts) is None
     assert convert(DATASET, tmp_path, shard_index=1, **parts) is not None
     assert files(tmp_path) == plain
@@ -72,7 +74,7 @@ def test_many_machines_give_their_parts(direct, tmp_path, plain):
 
 def test_paths_do_not_depend_on_where_a_worker_starts(direct, tmp_path, plain, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    convert(DATASET, "out", shards=3, runner="DirectRunner")
+    convert(DATASET, "out", shards=3, max_bad_fraction=1, runner="DirectRunner")
     assert files(tmp_path / "out") == plain
 
 
@@ -81,19 +83,19 @@ def test_an_error_in_a_worker(direct, tmp_path, plain, failure):
     dataset = Stubborn(mended=str(tmp_path / "mended"), failure=failure)
     out = tmp_path / "out"
     with pytest.raises(UserError) as error:
-        convert(dataset, out, shards=3, runner="DirectRunner")
+        convert(dataset, out, shards=3, max_bad_fraction=1, runner="DirectRunner")
     said = str(error.value)
     assert "No space left on device" in said and "run the same command again" in said
     assert "\n" not in said and "while running" not in said
     assert ("could not write" in said) == (failure is OSError)
     assert not (out / "card.json").exists() and not list(out.glob("*.part-*"))
     (tmp_path / "mended").touch()
-    convert(dataset, out, shards=3, runner="DirectRunner")
+    convert(dataset, out, shards=3, max_bad_fraction=1, runner="DirectRunner")
     assert files(out) == plain
 
 
 def test_a_shard_that_another_worker_wrote_is_left_alone(direct, tmp_path, monkeypatch):
-    convert(DATASET, tmp_path, shards=3)
+    convert(DATASET, tmp_path, shards=3, max_bad_fraction=1)
     report = tmp_path / "noise-train-00001-of-00003.json"
     job = _job(tmp_path, 1)
     assert job.report == report
@@ -113,7 +115,7 @@ def test_a_worker_without_the_folders(direct, tmp_path):
 def test_workers_that_wrote_elsewhere(direct, tmp_path, monkeypatch):
     monkeypatch.setattr(ours, "write", _elsewhere)
     with pytest.raises(UserError, match="must be one folder that this machine and all workers"):
-        convert(DATASET, tmp_path, shards=3, runner="DirectRunner")
+        convert(DATASET, tmp_path, shards=3, max_bad_fraction=1, runner="DirectRunner")
 
 
 def _elsewhere(job):
@@ -171,7 +173,7 @@ def test_errors_of_the_command_line(tmp_path, capsys, monkeypatch):
 
 def test_an_unknown_runner_is_one_line(direct, tmp_path):
     with pytest.raises(UserError, match=r"pipeline of NoRunner failed: .*NoRunner") as error:
-        convert(DATASET, tmp_path, shards=3, runner="NoRunner")
+        convert(DATASET, tmp_path, shards=3, max_bad_fraction=1, runner="NoRunner")
     assert "\n" not in str(error.value)
 
 

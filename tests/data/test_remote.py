@@ -26,7 +26,7 @@ CFG = ViewConfig(size=(6, 8), frames=4, stride=1, flip=True, views_clips=2, view
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("records")
-    convert(DATASET, path, shards=2)
+    convert(DATASET, path, shards=2, max_bad_fraction=1)
     return path
 
 
@@ -274,7 +274,8 @@ def test_a_line_that_comes_back(folder, bucket, waits, monkeypatch, caplog):
 def test_a_line_that_stays_down_in_the_middle_of_training(bucket, waits, monkeypatch):
     line = _Failing(monkeypatch, 10**9, TimeoutError())
     records = Records(bucket)
-    options = {"batch_size": 5, "cfg": CFG, "seed": 3, "num_threads": 2}
+    # without threads: those that had begun would go on trying into the next test
+    options = {"batch_size": 5, "cfg": CFG, "seed": 3, "num_threads": 0}
     with train_batches(records, records.select("train"), **options) as batches:
         next(batches)
         line.begin()
