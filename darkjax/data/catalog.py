@@ -12,9 +12,16 @@ from typing import Any, Protocol
 
 from darkjax.data.class_names import ARID11, INFAR12
 from darkjax.data.clip import Clip, Count, Root, deal_folds
-from darkjax.data.datasets.arid import AridEE6222
+from darkjax.data.datasets.arid import Arid, AridEE6222, AridUG2
+from darkjax.data.datasets.classed import Arid15, IitrIar, Infar, Xd145
+from darkjax.data.datasets.dark48 import Dark48
 from darkjax.data.datasets.folder import Folder
+from darkjax.data.datasets.frames import Frames
+from darkjax.data.datasets.hmdb51 import Hmdb51
 from darkjax.data.datasets.pictures import Images
+from darkjax.data.datasets.table import Table
+from darkjax.data.datasets.uavhuman import UavHumanFisheye
+from darkjax.data.datasets.ucf101 import Ucf101
 from darkjax.data.decode import Video
 from darkjax.data.rendering.dataset import Synthetic
 from darkjax.errors import UserError
@@ -47,10 +54,22 @@ class Dataset(Protocol):
 
 
 DATASETS: dict[str, type] = {
+    "arid": Arid,
+    "arid15": Arid15,
     "arid_ee6222": AridEE6222,
+    "arid_ug2": AridUG2,
+    "csv": Table,
+    "dark48": Dark48,
     "folder": Folder,
+    "frames": Frames,
+    "hmdb51": Hmdb51,
+    "iitr_iar": IitrIar,
     "images": Images,
+    "infar": Infar,
     "synthetic": Synthetic,
+    "uavhuman_fisheye": UavHumanFisheye,
+    "ucf101": Ucf101,
+    "xd145": Xd145,
 }
 
 

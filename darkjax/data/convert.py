@@ -249,11 +249,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--groups", type=_counts, help="synthetic: recording groups, train:8,test:4")
     for name in ("frames", "height", "width", "seed"):
         add(f"--{name}", type=int, help="synthetic: of the rendered clips")
+    add("--classes_file", metavar="FILE", help="class names in label order, one a line")
+    add("--split_file", metavar="FILE", help="arid15, iitr_iar, infar, xd145: path,split[,group]")
+    add("--table", metavar="FILE", help="csv: path,label[,start,end,group,split]")
+    add("--fps_of_frames", type=float, help="frames: pictures a second")
     return parser
 
 
 DATASET_OPTIONS = (
     "domain", "classes", "clips_per_class", "groups", "frames", "height", "width", "seed",
+    "classes_file", "split_file", "table", "fps_of_frames",
 )  # fmt: skip
 
 

@@ -5,10 +5,103 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from darkjax.data.class_names import ARID11
 from darkjax.data.clip import Clip, deal_folds, printable
-from darkjax.data.datasets import lists
+from darkjax.data.datasets import listed, lists
 from darkjax.data.datasets.files import Files, need_root
+from darkjax.data.datasets.listed import Entry
+from darkjax.data.datasets.tree import Tree
 from darkjax.errors import UserError
+
+WHERE = "github.com/xuyu0010/ARID_v1, dataset/ARID/raw/list_cvt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arid(Files):
+    """ARID v1.0: 3,784 clips of eleven actions, and three splits of them.
+
+    ```
+    root/**/ARID_split1_train.txt   index<TAB>label<TAB>Drink/Drink_11_1.avi   (also _test, _other)
+    root/**/Drink/Drink_11_1.avi    (or .mp4, as it is distributed)
+    ```
+
+    The lists come from the authors' code, not with the videos; put them anywhere below the root.
+    The protocols are the splits found, "1" to "3", with the parts train, test and other. A group is
+    a recording session of a class, the name without its last number: 18 scenes were recorded, and
+    the official splits have clips of the same session on both sides. That is how the published
+    numbers were made, so it is kept, and said when a run begins.
+    """
+
+    name: str = "arid"
+    domain: str = "dark"
+
+    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """The eleven actions."""
+        return ARID11
+
+    def protocols(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """The splits whose lists are there."""
+        return tuple(self._lists(Tree(need_root(root, self.name))))
+
+    def clips(self, root: pathlib.Path | None) -> list[Clip]:
+        """Every clip of every list. UserError when no list is there, or one is wrong."""
+        tree = Tree(need_root(root, self.name))
+        found = {
+            protocol: [
+                Entry(row[2], lists.integer(row[1], where), part, where)
+                for part, path in parts.items()
+                for where, row in lists.rows(path, 3)
+            ]
+            for protocol, parts in self._lists(tree).items()
+        }
+        return listed.clips(tree, found, ARID11, session, self.domain)
+
+    def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
+        names = {"train": ("train",), "test": ("test",), "other": ("other", "others")}
+        return listed.find(
+            tree,
+            {
+                str(k): {part: [f"ARID_split{k}_{n}.txt" for n in names[part]] for part in names}
+                for k in (1, 2, 3)
+            },
+            WHERE,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class AridUG2(Files):
+    """The dark videos of UG2+ 2021, track 2.1: six of ARID's actions.
+
+    ```
+    root/**/ARID1.1_t1_train_pub.csv   VideoID,Video,ClassID    0,Wave/Wave_10_1.mp4,10
+    root/**/Wave/Wave_10_1.mp4
+    ```
+
+    ClassID counts ARID's classes, 5 to 10; labels are 0 to 5 here. The labels of the validation and
+    test clips were never published (the test list has dummies), so only "train" is converted, with
+    folds of recording sessions.
+    """
+
+    name: str = "arid_ug2"
+    domain: str = "dark"
+
+    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """Run, Sit, Stand, Turn, Walk, Wave."""
+        return ARID11[5:]
+
+    def clips(self, root: pathlib.Path | None) -> list[Clip]:
+        """The training clips. UserError when the list is missing or wrong."""
+        tree = Tree(need_root(root, self.name))
+        path = listed.find(tree, {"": {"train": ["ARID1.1_t1_train_pub.csv"]}}, UG2)[""]["train"]
+        rows = lists.table(path, ("Video", "ClassID"), once="Video")
+        entries = [
+            Entry(row["Video"], lists.integer(row["ClassID"], path) - 5, "train", str(path))
+            for row in rows
+        ]
+        return listed.clips(tree, {"": entries}, ARID11[5:], session, self.domain)
+
+
+UG2 = "github.com/xuyu0010/ARID_UG2_2.1, dataset/ARID/raw/list_cvt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +156,12 @@ class AridEE6222(Files):
                     f"in {path}: correct the list or mapping_table_23.txt"
                 )
             relative = f"{split}/{file}"
-            group = printable(_session(file))
+            group = printable(session(file))
             clips.append(Clip(printable(relative), relative, label, group, split, "dark"))
         return clips
 
 
-def _session(file: str) -> str:
+def session(file: str) -> str:
     stem = pathlib.PurePosixPath(file).stem
     return stem.rpartition("_")[0] if re.fullmatch(r"[A-Za-z]+_\d+_\d+", stem) else stem
 

@@ -35,7 +35,7 @@ def _splits(**parts: Sequence[int]) -> dict[str, Any]:
 _ARID = _splits(train=(2288, 2252, 2259), test=(823, 859, 852), other=(673, 673, 673))
 _ARID["1"]["train"] = _part(2288, (201, 215, 110, 215, 266, 226, 135, 142, 274, 276, 228))
 _ARID["1"]["test"] = _part(823, (79, 78, 50, 77, 106, 70, 51, 44, 82, 110, 76))
-# 30 clips of each of twelve classes for training and 20 for testing, five times: Gao et al. (2016).
+# 30 clips of each of twelve classes for training and 20 for testing, drawn five times.
 _INFRARED = {
     "classes": 12,
     "clips": 600,
@@ -75,7 +75,7 @@ _OFFICIAL: dict[str, dict[str, Any]] = {
         "clips": 8815,
         "splits": _splits(train=(7052,) * 3, test=(1763,) * 3),
     },
-    # Clips in all: Chen et al., "DTCM"; how many are on each side is not published.
+    # Clips in all as in DTCM; how many are on each side is not published.
     "uavhuman_fisheye": {"classes": 155, "clips": 22476, "splits": {}},
     "iitr_iar": {"classes": 21, "clips": 1470, "per_class": [70] * 21, "splits": {}},
 }
