@@ -42,7 +42,7 @@ from darkjax.errors import UserError
 # Of these the authors themselves put clips of one recording on both sides (reference: their lists,
 # or that they were split by chance).
 GROUPS_SHARED = frozenset(
-    {"arid", "arid15", "arid_ug2", "arid_ee6222", "dark48", "infar", "xd145", "iitr_iar"}
+    {"arid", "arid15", "arid_ug2", "arid_ee6222", "dark48", "hmdb51", "infar", "xd145", "iitr_iar"}
 )
 EDGES = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # of luma; most data here is dark
 BAR = 40  # characters of the longest
