@@ -273,9 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except stopping.Stopped as stop:
-        how = "the same command goes on; finished shards are kept"
-        print(f"stopped by {stop.name}: {how}", file=sys.stderr)
-        return 128 + stop.number
+        return stopping.said(stop)
 
 
 def _run(flags: dict[str, Any], options: Mapping[str, Any]) -> int:
@@ -291,11 +289,12 @@ def _run(flags: dict[str, Any], options: Mapping[str, Any]) -> int:
             raise UserError(f"expected --{name}; found none: see --help")
     dataset = get_dataset(flags.pop("dataset"), **options)
     card = convert(dataset, **flags)
-    _print_summary(card, flags["out"])
+    print_summary(card, flags["out"])
     return 0
 
 
-def _print_summary(card: Mapping[str, Any] | None, out: str) -> None:
+def print_summary(card: Mapping[str, Any] | None, out: str) -> None:
+    """What there is now, and a line for each bad clip."""
     if card is None:
         print(f"this machine's shards are in {out}; the card is written when all are there")
         return

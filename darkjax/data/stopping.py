@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,13 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__(number)
         self.number, self.name = number, signal.Signals(number).name
+
+
+def said(stop: Stopped) -> int:
+    """Say on standard error that a conversion was stopped; the program's exit status."""
+    how = "the same command goes on; finished shards are kept"
+    print(f"stopped by {stop.name}: {how}", file=sys.stderr)
+    return 128 + stop.number
 
 
 @contextlib.contextmanager

@@ -12,6 +12,11 @@ folder, which says what it is, so `--method` need not be given:
 
     python -m darkjax.tools.enhance --weights=runs/zero_dce/enhancer --input=DIR --output=OUT
 
+`--records=DIR` instead of `--input` enhances the clips of converted records into records, for
+training and judging on them; stopped, the same command goes on:
+
+    python -m darkjax.tools.enhance --method=lime --records=records --output=brighter
+
 `--float` also writes the unrounded result as float32 .npy (`[H, W, 3]`, videos
 `[T, H, W, 3]`).
 
@@ -25,6 +30,7 @@ started.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import sys
@@ -35,8 +41,10 @@ from typing import NamedTuple
 import numpy as np
 
 from darkjax import program
-from darkjax.data import images, stream
+from darkjax.data import convert, images, stopping, stream
+from darkjax.data.enhanced import Enhanced
 from darkjax.data.progress import Progress
+from darkjax.data.records import Records
 from darkjax.errors import UserError
 from darkjax.eval import enhance as enhancement
 from darkjax.eval import enhancers
@@ -57,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--weights", help=f"of {', '.join(enhancers.LEARNED)}: a file, a folder, or RUN/STAGE"
     )
-    parser.add_argument("--input", required=True, help="an image, a video or a folder of them")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", help="an image, a video or a folder of them")
+    source.add_argument("--records", help="a folder of darkjax.data.convert")
     parser.add_argument("--output", required=True, help="folder to write in")
     parser.add_argument("--gamma", type=float, help="of gic and other methods that have one")
     parser.add_argument("--k", type=int, help="frames that share curves (zero_dce, DTCM Eq. 10)")
@@ -67,15 +77,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         from darkjax import experiment
 
         experiment.quiet()
+        if args.records is not None:
+            if args.float:
+                raise UserError("--float: records hold 8 bits; leave it out, or give --input")
+            with stopping.raised():
+                enhance = enhancers.enhancer(args.method, args.weights, gamma=args.gamma, k=args.k)
+                return enhance_records(args.records, args.output, enhance)
         jobs = plan(args.input, args.output)
         enhance = enhancers.enhancer(args.method, args.weights, gamma=args.gamma, k=args.k)
         failed = run(jobs, enhance, pathlib.Path(args.output), enhance.k, args.float)
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
+    except stopping.Stopped as stop:
+        return stopping.said(stop)
     if failed:
         print(f"{failed} of {len(jobs)} files failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def enhance_records(source: str, output: str, enhance: enhancers.Loaded) -> int:
+    """Records of enhanced clips: frames stored as in `source`, splits, groups and ids kept."""
+    with Records(source) as records:
+
+        def pieces(frames: np.ndarray) -> np.ndarray:  # few lengths: each is compiled anew
+            return np.concatenate([enhance(piece) for piece in _clips(iter(frames), enhance.k)])
+
+        name = f"{records.card['name']}-{enhance.method}"
+        described = json.dumps(enhance.identity, sort_keys=True)
+        stored = {key: records.card["decode"][key] for key in ("encoding", "jpeg_quality")}
+        card = convert.convert(Enhanced(name, records, pieces, described), output, **stored)
+    convert.print_summary(card, output)
+    return 0
 
 
 class Job(NamedTuple):

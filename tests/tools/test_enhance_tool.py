@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkjax.data import decode, images
+from darkjax.data import convert, decode, images
+from darkjax.data.enhanced import Enhanced
+from darkjax.data.records import Records
+from darkjax.data.rendering.dataset import Synthetic
 from darkjax.errors import UserError
 from darkjax.eval import enhance as judged
 from darkjax.eval import enhancers
@@ -319,6 +322,41 @@ def test_methods_without_weights_brighten(tmp_path, capsys):
         numbers = capsys.readouterr().out.split("brightness ")[1].split(",")[0].split(" -> ")
         assert float(numbers[1]) > float(numbers[0]), method
         assert images.read_image(tmp_path / method / "a.png").pixels.shape == (33, 47, 3)
+
+
+@pytest.mark.parametrize("method", ["gic", "zero_dce"])
+def test_records_become_brighter_records(dce, tmp_path, capsys, monkeypatch, method):
+    """Every clip, its split, group and label; the same command goes on, another is refused."""
+    clips = {"train": 2, "test": 1}
+    dark = Synthetic(classes=("Walk", "Run"), clips_per_class=clips, groups=clips, frames=19,
+                     height=16, width=24)  # fmt: skip
+    convert.convert(dark, tmp_path / "dark", encoding="raw")
+    learned = [f"--weights={dce}", "--method=zero_dce"]
+    flags, others = (["--method=gic", "--gamma=2"], ["--method=gic", "--gamma=3"])
+    if method == "zero_dce":
+        flags, others = ([*learned, "--k=3"], [*learned, "--k=2"])
+    folders = [f"--records={tmp_path / 'dark'}", f"--output={tmp_path / 'bright'}"]
+    assert enhance.main([*flags, *folders]) == 0
+    assert "6 clips converted (test 2, train 4), 0 bad, 2 classes" in capsys.readouterr().out
+    with Records(tmp_path / "dark") as before, Records(tmp_path / "bright") as after:
+        assert after.card["name"] == f"synthetic-{method}" and after.classes == ("Walk", "Run")
+        for one, other in zip(before.select(), after.select(), strict=True):
+            rows = [r.clips[r.meta["clip"][n]] for r, n in ((before, one), (after, other))]
+            for field in ("id", "label", "group", "split", "fold", "fps", "frames"):
+                assert rows[0][field] == rows[1][field]
+            x, y = before.read_frames(one, range(19)) / 255, after.read_frames(other, range(19))
+            wanted = np.sqrt(x) if method == "gic" else brightened(x)
+            assert np.abs(y - 255 * wanted).max() < 0.51
+
+    def again(self, clip, root=None, *, short_side=None, max_frames=None):
+        raise AssertionError("enhanced again")
+
+    monkeypatch.setattr(Enhanced, "load", again)
+    assert enhance.main([*flags, *folders]) == 0
+    assert enhance.main([*others, *folders]) == 2
+    assert "options changed since: use another --out" in capsys.readouterr().err
+    assert enhance.main([*flags, *folders, "--float"]) == 2
+    assert "records hold 8 bits" in capsys.readouterr().err
 
 
 def test_bgr_nets_get_and_give_rgb(tmp_path):
