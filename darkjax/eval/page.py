@@ -92,12 +92,15 @@ summary { cursor: pointer; font-weight: 600; margin: 8px 0; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """A whole HTML document around ``body`` (already HTML); ``title`` is plain text."""
+def page(title: str, body: str, style: str = "") -> str:
+    """A whole HTML document around ``body`` (already HTML); ``title`` is plain text.
+
+    ``style`` is CSS after the common style sheet.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
