@@ -18,16 +18,20 @@ of a clip that was cut out of a longer video has `start` or `end`, in seconds.
 import collections
 import hashlib
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from darkjax import files
 from darkjax.data import cardcheck, remote
+from darkjax.data import rows as rows_file
 from darkjax.errors import UserError
 
 FORMAT = 1
 NAME = "card.json"
+log = logging.getLogger(__name__)
 AGAIN = "delete it and run the conversion again: finished shards are kept"
 
 
@@ -49,8 +53,9 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"expected a converted dataset with {NAME} in {directory}; found none: convert it with "
             "`python -m darkjax.data.convert`, or run the same command again if it was stopped"
         )
+    cached = rows_file.load(path) if isinstance(path, pathlib.Path) else None
     try:
-        card = json.loads(path.read_text("utf-8"))
+        card = json.loads(path.read_text("utf-8")) if cached is None else dict(cached[0])
     except (ValueError, RecursionError) as error:
         raise UserError(f"expected JSON in {path}: {error}: {AGAIN}") from error
     except OSError as error:
@@ -58,6 +63,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise UserError(f"expected card format {FORMAT}, found {found} in {path}: convert again")
+    if cached is not None:
+        card["clips"] = []  # they were checked before they were kept
     try:
         cardcheck.check(card)
     except ValueError as error:
@@ -66,7 +73,30 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         for shard in split["shards"]:
             if isinstance(path, pathlib.Path):  # a store has no links
                 _refuse_link(path.parent, shard["file"])
+    if cached is not None:
+        card["clips"] = cached[1]
+    elif len(card["clips"]) >= rows_file.MANY:
+        _keep_columns(card, path)
     return card
+
+
+def write(directory: pathlib.Path, card: dict[str, Any]) -> None:
+    """Write the card, and its columns if it has many rows. OSError."""
+    files.write_json(directory / NAME, card)
+    if len(card["clips"]) >= rows_file.MANY:
+        _keep_columns(dict(card), directory / NAME)
+
+
+def _keep_columns(card: dict[str, Any], path: Any) -> None:
+    """Columns instead of many rows, also beside the card for the next time, where that goes."""
+    card["clips"] = rows_file.Rows.of(card["clips"], digest(card))
+    if not isinstance(path, pathlib.Path):
+        return
+    rest = {key: value for key, value in card.items() if key != "clips"}
+    try:
+        rows_file.save(path, rest, card["clips"])
+    except OSError as error:
+        log.warning("%s is not written: %s", path.with_name(rows_file.NAME), error)
 
 
 def _refuse_link(directory: pathlib.Path, file: str) -> None:
@@ -85,6 +115,8 @@ def digest(card: Mapping[str, Any]) -> str:
     It covers the classes, the decode settings and every clip row (with the source file's own
     sha256), but not how the clips are spread over shards: that changes no batch.
     """
+    if isinstance(card["clips"], rows_file.Rows):
+        return card["clips"].digest
     rows = [{k: v for k, v in row.items() if k != "shard"} for row in card["clips"]]
     content = [card["format"], card["classes"], card["decode"], rows]
     content += [card["protocols"]] if "protocols" in card else []

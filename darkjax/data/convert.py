@@ -21,9 +21,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from darkjax import files, program
+from darkjax import program
 from darkjax.data import badfiles, beam, remote, stopping
 from darkjax.data import card as card_file
+from darkjax.data import rows as rows_file
 from darkjax.data import shards as shards_file
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset, protocols_of
 from darkjax.data.example import ENCODINGS
@@ -178,7 +179,7 @@ def _check_leftovers(out: pathlib.Path, jobs: Sequence[Job]) -> None:
 def _make_folder(out: pathlib.Path, alone: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in (card_file.NAME, badfiles.NAME) if alone else ():
+        for name in (card_file.NAME, badfiles.NAME, rows_file.NAME) if alone else ():
             for stale in out.glob(f"{name}.part-*"):
                 stale.unlink(missing_ok=True)  # of a run that was killed
     except OSError as error:
@@ -206,7 +207,7 @@ def _finish(
         of_split.setdefault(job.split, []).append(entry)
     decode = ordered[0]["settings"]
     card = card_file.build(name, classes, decode, rows, bad, of_split, protocols)
-    files.write_json(jobs[0].out / card_file.NAME, card)
+    card_file.write(jobs[0].out, card)
     return card
 
 

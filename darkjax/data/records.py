@@ -8,6 +8,7 @@ import numpy as np
 
 from darkjax.data import card as card_file
 from darkjax.data import cardcheck, example, index, remote, tfrecord
+from darkjax.data.rows import column
 from darkjax.data.shardfiles import ShardFiles
 from darkjax.errors import UserError
 
@@ -28,7 +29,7 @@ class Records:
     Attributes:
       card: the dataset's card (`card.py`).
       classes: class names in label order.
-      clips: the card's rows; `clips[meta["clip"][i]]` describes record i.
+      clips: the card's rows (of many, `rows.Rows`); `clips[meta["clip"][i]]` describes record i.
       domains: the names that `meta["domain"]` counts, sorted.
       meta: int32 arrays [len(self)]: label, clip, frames, height, width, channels, domain, fold.
       protocols: names of the official splits of the same clips, where there are several.
@@ -60,8 +61,8 @@ class Records:
         self.check_crc = check_crc
         self.card = card_file.read(directory)
         self.classes: tuple[str, ...] = tuple(self.card["classes"])
-        self.clips: list[dict[str, Any]] = self.card["clips"]
-        self.domains: tuple[str, ...] = tuple(sorted({row["domain"] for row in self.clips}))
+        self.clips: Sequence[dict[str, Any]] = self.card["clips"]
+        self.domains: tuple[str, ...] = tuple(sorted(set(column(self.clips, "domain"))))
         self.protocols: tuple[str, ...] = tuple(self.card.get("protocols", ()))
         self.digest = card_file.digest(self.card)
         self._jpeg = self.card["decode"]["encoding"] == "jpeg"
@@ -236,22 +237,22 @@ class Records:
     def _assigned(self, protocol: str) -> list[str]:
         """The split of every row of the card."""
         if not self.protocols and not protocol:
-            return [row["split"] for row in self.clips]
+            return column(self.clips, "split")
         if protocol and protocol not in self.protocols:
             found = ", ".join(self.protocols) or "none"
             raise UserError(
                 f"expected a protocol out of {found}; found {protocol!r} for {self.directory}"
             )
-        column = self.protocols.index(protocol) if protocol else 0
-        return [row["assigned"][column] for row in self.clips]
+        number = self.protocols.index(protocol) if protocol else 0
+        return [parts[number] for parts in column(self.clips, "assigned")]
 
     def _meta(self) -> dict[str, np.ndarray]:
         names = ("label", "clip", "frames", "height", "width", "channels")
         meta = {name: self._index[name].astype(np.int32) for name in names}
         number = {name: n for n, name in enumerate(self.domains)}
-        rows = [self.clips[c] for c in meta["clip"]]
-        meta["domain"] = np.array([number[row["domain"]] for row in rows], np.int32)
-        meta["fold"] = np.array([row["fold"] for row in rows], np.int32)
+        domains = np.array([number[name] for name in column(self.clips, "domain")], np.int32)
+        meta["domain"] = domains[meta["clip"]]
+        meta["fold"] = np.asarray(column(self.clips, "fold"), np.int32)[meta["clip"]]
         return meta
 
     def _read_jpeg(
