@@ -52,7 +52,7 @@ def _divided(records: Records, rows: np.ndarray, by: tuple[str, ...]) -> Tree:
     if by[0] == "class":
         keys = records.meta["label"][rows]
     else:
-        keys = np.array([records.clips[clip]["group"] for clip in records.meta["clip"][rows]])
+        keys = records.told("group")[rows]
     return tuple(_divided(records, rows[keys == key], by[1:]) for key in np.unique(keys))
 
 

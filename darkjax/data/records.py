@@ -183,8 +183,8 @@ class Records:
                     f"for {self.directory}"
                 )
             if split in self.card["splits"]:
-                found = [row["split"] for row in self.clips]
-            keep &= np.array([found[c] == split for c in self.meta["clip"]], bool)
+                found = column(self.clips, "split")
+            keep &= (np.array(found, object) == split)[self.meta["clip"]]
         present = sorted(set(self.meta["fold"][keep].tolist()) - {-1})
         for number in (fold, holdout):
             if number is not None and number not in present:
@@ -213,6 +213,10 @@ class Records:
         if not self.protocols and not protocol:
             return tuple(self.card["splits"])
         return tuple(sorted({part for part in self._assigned(protocol) if part}))
+
+    def told(self, name: str) -> np.ndarray:
+        """What the card's row of every record has under a name, as `group`: objects [len(self)]."""
+        return np.array(column(self.clips, name), object)[self.meta["clip"]]
 
     def close(self) -> None:
         """Close the files. Reading afterwards opens them again."""

@@ -55,7 +55,7 @@ class Names(NamedTuple):
 
     def all(self) -> list[Any]:
         """Every row's value."""
-        return [self.names[code] for code in self.codes.tolist()]
+        return np.array(self.names, object)[self.codes].tolist()
 
 
 class Texts(NamedTuple):

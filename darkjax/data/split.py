@@ -79,7 +79,8 @@ def train_rows(records: Records, data: Any) -> np.ndarray:
 
 def shared_groups(records: Records, train: np.ndarray, held: np.ndarray) -> tuple[int, int]:
     """(groups with clips on both sides, groups of both sides together)."""
-    sides = [{records.clips[n]["group"] for n in records.meta["clip"][r]} for r in (train, held)]
+    groups = records.told("group")
+    sides = [set(groups[side]) for side in (train, held)]
     return len(sides[0] & sides[1]), len(sides[0] | sides[1])
 
 
@@ -121,7 +122,7 @@ def _dealt(records: Records, data: Any) -> tuple[np.ndarray, np.ndarray]:
 def _check_leak(records: Records, data: Any) -> bool:
     """Whether a random split puts clips of one group on both sides; refused unless allowed."""
     pool = records.select(_pool(records, data))
-    groups = collections.Counter(records.clips[n]["group"] for n in records.meta["clip"][pool])
+    groups = collections.Counter(records.told("group")[pool])
     several = {group: count for group, count in groups.items() if count > 1}
     if several and not data.allow_leaky_split:
         group, count = next(iter(several.items()))
