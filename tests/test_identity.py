@@ -35,6 +35,8 @@ def changed(config, path, value, **kwargs):
         ("data.stride", 1),
         ("data.size", (16, 16)),
         ("data.fold", 2),
+        ("data.protocol", "2"),
+        ("data.random_seed", 1),
         ("data.balance", "class"),
         ("teacher.batch_size", 8),
         ("teacher.label_smoothing", 0.3),

@@ -6,9 +6,11 @@ import json
 import pathlib
 
 import pytest
+import tiny_run
 from test_split import data_section
 from tiny import Noise
 
+from darkjax import experiment
 from darkjax.data import card as card_file
 from darkjax.data import convert as cli
 from darkjax.data import shards
@@ -110,6 +112,18 @@ def test_groups_on_both_sides_are_counted(records):
     assert shared_groups(records, train, held) == (0, 6)  # {0,1} {4,5} {8,9} and {2,…} {6,…} {10,…}
     train, held, _ = rows(records, data_section(protocol="2"))
     assert shared_groups(records, train, held) == (3, 6)
+
+
+def test_a_run_says_once_that_groups_are_on_both_sides(folder, records):
+    c = tiny_run.config(folder)
+    with c.unlocked():
+        c.data.protocol = "2"
+    said = experiment._shared(c, "teacher", records)
+    assert said.startswith("twice-2-test: 3 of 6 groups are on both sides of this official split")
+    assert "\n" not in said
+    for quiet in ({"protocol": "1"}, {"split": "fold"}):
+        c.data.update(quiet)
+        assert not experiment._shared(c, "teacher", records)
 
 
 def refused(folder, card, match):

@@ -96,7 +96,7 @@ def clips(
                 )
     folders = set(classes)
     found = {file: tree.video(file, folders) for file in sorted(first)}
-    _say(tree, found, next(iter(first.values())).where if first else "")
+    _say(tree, found, first)
     made = []
     for file, path in found.items():
         parts = tuple(e.part if (e := assigned[file].get(p)) else "" for p in lists)
@@ -134,12 +134,12 @@ def _check(entry: Entry, classes: Sequence[str], first: Entry) -> None:
         )
 
 
-def _say(tree: Tree, found: Mapping[str, str | None], where: str) -> None:
+def _say(tree: Tree, found: Mapping[str, str | None], lines: Mapping[str, Entry]) -> None:
     missing = [file for file, path in found.items() if path is None]
     if missing and len(missing) == len(found):
         raise UserError(
-            f"expected the videos that are listed (as {printable(missing[0])}, {where}); found "
-            f"none of {len(missing)} under {tree.root}: see --raw"
+            f"expected the videos that are listed (as {printable(missing[0])}, "
+            f"{lines[missing[0]].where}); found none of {len(missing)} under {tree.root}: see --raw"
         )
     if missing:
         log.warning("%s: listed and not there: %s: bad clips", tree.root, some(missing))
