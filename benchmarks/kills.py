@@ -116,7 +116,7 @@ def attempt(
             if number == signal.SIGKILL:  # what a cluster does with the rest of a broken job
                 for _, process in running:
                     process.kill()
-    codes = [process.wait(timeout=600) for _, process in running]
+    codes = [process.wait(timeout=1800) for _, process in running]
     for log, _ in running:
         log.close()
     text = pathlib.Path(f"{folder}-0.log").read_text()
