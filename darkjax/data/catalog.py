@@ -7,6 +7,7 @@ in a file of `datasets/` and one line in `DATASETS`.
 """
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from darkjax.data.datasets.frames import Frames
 from darkjax.data.datasets.hmdb51 import Hmdb51
 from darkjax.data.datasets.pictures import Images
 from darkjax.data.datasets.table import Table
+from darkjax.data.datasets.tfds import PREFIX, Tfds
 from darkjax.data.datasets.uavhuman import UavHumanFisheye
 from darkjax.data.datasets.ucf101 import Ucf101
 from darkjax.data.decode import Video
@@ -85,22 +87,28 @@ def protocols_of(dataset: Dataset, root: pathlib.Path | None) -> tuple[str, ...]
 def get_dataset(name: str, **options: Any) -> Dataset:
     """The dataset called `name`, with its options (fields of its class).
 
+    `tfds:NAME` is one of TensorFlow Datasets.
+
     Raises:
       UserError: no dataset or no option of that name; the nearest name is suggested.
     """
-    if name not in DATASETS:
+    made: Any = DATASETS.get(name)
+    if name.startswith(PREFIX):
+        made = functools.partial(Tfds, name.removeprefix(PREFIX))
+    if made is None:
         raise UserError(
-            f"expected a dataset out of {', '.join(sorted(DATASETS))}; found {name!r}"
-            f"{_nearest(name, DATASETS)}"
+            f"expected a dataset out of {', '.join(sorted(DATASETS))} or {PREFIX}NAME; "
+            f"found {name!r}{_nearest(name, DATASETS)}"
         )
-    known = {f.name for f in dataclasses.fields(DATASETS[name])} - {"name"}
+    fields = dataclasses.fields(getattr(made, "func", made))
+    known = {f.name for f in fields} - {"name", "builder"}
     for option in options:
         if option not in known:
             raise UserError(
                 f"dataset {name!r} has no option {option!r}{_nearest(option, known)}; "
                 f"it has {', '.join(sorted(known)) or 'none'}"
             )
-    return DATASETS[name](**options)
+    return made(**options)
 
 
 def _nearest(name: str, known: Any) -> str:

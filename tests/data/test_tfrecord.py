@@ -4,6 +4,8 @@ Read by TensorFlow where it is installed, and always by a second parser written 
 descriptions of the two formats: its own checksum table and its own protobuf walk.
 """
 
+import pathlib
+import re
 import struct
 
 import numpy as np
@@ -12,6 +14,7 @@ from tiny import Noise, noise
 
 from darkjax.data import example, tfrecord
 from darkjax.data.convert import convert
+from darkjax.data.records import Records
 from darkjax.errors import UserError
 
 
@@ -134,18 +137,69 @@ def test_shards_are_read_by_a_second_parser(tmp_path):
     assert sorted(seen) == sorted(clips)
 
 
-def test_shards_are_read_by_tensorflow(tmp_path):
+def _from_the_docs(package):
+    """The lines of docs/data.md that begin with the import of a package."""
+    paper = pathlib.Path(__file__).parents[2] / "docs" / "data.md"
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", paper.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    (lines,) = [
+        block for block in blocks if re.search(rf"^import {package}\b", block, re.MULTILINE)
+    ]
+    return lines
+
+
+def _converted(tmp_path, monkeypatch, **options):
+    """A folder `records` here, and the frames of each label in it, sorted."""
+    dataset = Noise(train=5, test=2)
+    convert(dataset, tmp_path / "records", shards=2, **options)
+    monkeypatch.chdir(tmp_path)
+    clips = [clip for clip in dataset.clips(None) if clip.split == "train"]
+    return sorted((clip.label, dataset.frames(clip.seed).tobytes()) for clip in clips)
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_the_lines_of_the_docs_read_shards_by_tensorflow(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    wanted = _converted(tmp_path, monkeypatch)
+    found = {}
+    exec(_from_the_docs("tensorflow"), found)
+    read = [(int(label), video.numpy().tobytes()) for video, label in found["clips"]]
+    assert sorted(read) == wanted
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_jpegs_are_read_by_tensorflow_as_the_docs_say(tmp_path, monkeypatch):
     tf = pytest.importorskip("tensorflow")
-    dataset = Noise(train=3, test=0)
-    convert(dataset, tmp_path, shards=1)
-    (shard,) = tmp_path.glob("*.tfrecord")
-    clips = dataset.clips(None)
-    for n, data in enumerate(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()):
-        feature = tf.train.Example.FromString(data).features.feature
-        assert feature["clip_id"].bytes_list.value[0].decode() == clips[n].id
-        frames = dataset.frames(clips[n].seed)
-        assert feature["video"].bytes_list.value[0] == frames.tobytes()
-        assert list(feature["shape"].int64_list.value) == list(frames.shape)
+    wanted = _converted(tmp_path, monkeypatch, encoding="jpeg", jpeg_quality=100)
+    features = {
+        "video": tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
+        "shape": tf.io.FixedLenFeature([4], tf.int64),
+    }
+    shards = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob("records/*-train-*.tfrecord")))
+    count = 0
+    for record in shards:
+        found = tf.io.parse_single_example(record, features)
+        frames = tf.map_fn(tf.io.decode_jpeg, found["video"], fn_output_signature=tf.uint8)
+        assert frames.shape.as_list() == found["shape"].numpy().tolist()
+        count += 1
+    assert count == len(wanted)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_lines_of_the_docs_read_shards_by_tfds(tmp_path, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorflow_datasets")
+    wanted = _converted(tmp_path, monkeypatch)
+    found = {}
+    exec(_from_the_docs("tensorflow_datasets"), found)
+    read = []
+    for clip in found["clips"]:
+        video = tf.reshape(tf.io.decode_raw(clip["video"], tf.uint8), clip["shape"])
+        read.append((int(clip["label"]), video.numpy().tobytes()))
+    assert sorted(read) == wanted
+    with Records(tmp_path / "records") as records:  # still what it was
+        assert len(records) == 7
 
 
 def test_the_same_clip_gives_the_same_bytes():
