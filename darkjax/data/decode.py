@@ -77,9 +77,11 @@ def read_video(
             rate = float(stream.average_rate or stream.guessed_rate or 0)
             timed = seen.noting(_timed(container, stream, rate, start or 0.0))
             before = None
+            # One for all frames: to set it up takes as long as to use it.
+            scaler = av.video.reformatter.VideoReformatter()
             for frame in timing.chosen(timed, fps, start, end, path):
                 again = frame is before  # shown twice at a higher rate
-                frames.append(frames[-1] if again else _pixels(frame, short_side, path))
+                frames.append(frames[-1] if again else _pixels(frame, short_side, path, scaler))
                 before = frame
                 if len(frames) == max_frames:
                     break
@@ -144,27 +146,27 @@ def _sought(container: Any, stream: Any, seconds: float) -> bool:
     return True
 
 
-def _pixels(frame: Any, short_side: int | None, path: pathlib.Path) -> np.ndarray:
+def _pixels(frame: Any, short_side: int | None, path: pathlib.Path, scaler: Any) -> np.ndarray:
     """One PyAV frame, resized and upright: uint8 [H, W, 3], or uint16 [H, W] of deep grey."""
     height, width = frame.height, frame.width
     deep = frame.format.name.startswith("gray") and frame.format.components[0].bits > 8
     scale = 1.0 if short_side is None else short_side / min(height, width)
     if deep and frame.format.components[0].bits > 16:
         raise UserError(f"expected grey of at most 16 bits, found {frame.format.name} in {path}")
-    if not deep and scale != 1.0:
-        frame = frame.reformat(
-            width=max(short_side or 1, round(width * scale)),
-            height=max(short_side or 1, round(height * scale)),
-            format="rgb24",
-            interpolation="AREA" if scale < 1 else "BICUBIC",
-        )
     rotation = getattr(frame, "rotation", 0)  # degrees, counter-clockwise
     turns = 0 if math.isnan(rotation) else round(rotation / 90) % 4
     if deep:
         counts = frame.to_ndarray().astype(np.uint16, copy=False)
         pixels = shrunk(counts[None, ..., None], short_side)[0, ..., 0]
     else:
-        pixels = frame.to_ndarray(format="rgb24")
+        size: dict[str, Any] = {}
+        if scale != 1.0:
+            size = {
+                "width": max(short_side or 1, round(width * scale)),
+                "height": max(short_side or 1, round(height * scale)),
+                "interpolation": "AREA" if scale < 1 else "BICUBIC",
+            }
+        pixels = scaler.reformat(frame, format="rgb24", **size).to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, turns))
 
 

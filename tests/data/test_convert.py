@@ -375,6 +375,12 @@ def test_progress_is_redrawn_only_on_a_terminal(monkeypatch):
         assert stream.text.count("clips/s") == (60 if tty else updates)
         assert ("\r" in stream.text) == tty
     assert progress.line(50) == "50/100 clips, 3.3 clips/s, 15 s left"
+    now[0] += 15
+    taken_up = Progress(10_000, "clips", Stream(False), before=4_000)  # by an earlier run
+    now[0] += 100
+    assert taken_up.line(1_000) == "5000/10000 clips, 10.0 clips/s, 8 min left"
+    assert taken_up.line(10, ", 2 bad") == "4010/10000 clips, 0.1 clips/s, 16.6 h left, 2 bad"
+    assert taken_up.line(0) == "4000/10000 clips, 0.0 clips/s, unknown time left"
 
 
 def test_work_is_counted_across_processes(monkeypatch):

@@ -57,6 +57,9 @@ def test_rotation_is_applied(tmp_path):
     turned = read_video(path).frames
     assert turned.shape == (3, 48, 32, 3)
     assert turned[:, :20, 20:].min() > 150 and turned[:, :20, :12].max() < 60  # now top right
+    small = read_video(path, short_side=16).frames
+    assert small.shape == (3, 24, 16, 3)
+    assert small[:, :10, 10:].min() > 150 and small[:, :10, :6].max() < 60
 
 
 def test_missing_and_empty(tmp_path):
