@@ -132,7 +132,7 @@ def mixed_batches(
     import grain
 
     views_cfg = ViewConfig.of(cfg)
-    read = _reader(tuple(sources), views_cfg)
+    read = reader(tuple(sources), views_cfg)
     views = TrainViews(tuple(sources), views_cfg, seed)
     share = _share(views.batch_size, process_index, process_count)
     if len(sources) == 1 and sources[0].clips > len(sources[0].rows):
@@ -201,7 +201,7 @@ def ordered_batches(
 
     share = _share(batch_size, process_index, process_count)
     views_cfg = ViewConfig.of(cfg)
-    read = _reader(tuple(sources), views_cfg)
+    read = reader(tuple(sources), views_cfg)
     for number, source in enumerate(sources):
         views = EvalViews(source.records.meta, views_cfg, source.rows, number)
         padded = -(-len(views) // batch_size) * batch_size
@@ -224,7 +224,8 @@ def _share(batch_size: int, process_index: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _reader(sources: tuple[Source, ...], cfg: ViewConfig) -> ReadBatch:
+def reader(sources: tuple[Source, ...], cfg: ViewConfig) -> ReadBatch:
+    """What reads the chosen views of a batch. UserError: the sources cannot give such views."""
     for source in sources:
         cfg.check(source.records, source.rows)
     found = {int(s.records.meta["channels"][s.rows[0]]): s.records.directory for s in sources}

@@ -180,36 +180,31 @@ def train(
     """For each of the first clips of the first epoch: its examples there and in the second."""
     views = TrainViews(tuple(parts), ViewConfig.of(data), seed)
     steps = max(sources.steps_per_epoch(parts), 1)
+    block = views.batch_size // data.train_views
     found: dict[tuple[int, int], list[tuple[int, int, int, View]]] = {}
+    turns: dict[tuple[int, int, int], tuple[int, int]] = {}  # of several in one epoch the first
     for epoch in (0, 1):
-        missing = set(found)
         for step in range(epoch * steps, (epoch + 1) * steps):
             for place, view in enumerate(views.batch(step)):
                 key = (view.source, view.record)
                 if epoch == 0 and len(found) < clips:
                     found.setdefault(key, [])
-                    missing.add(key)
-                if key in found and (key in missing or view.view):
-                    missing.discard(key)  # of several turns in one epoch the first
+                turn = (step, place % block)  # its other views are whole blocks further on
+                if key in found and turns.setdefault((epoch, *key), turn) == turn:
                     found[key].append((epoch, step, place, view))
-            if not missing and (epoch or len(found) == clips):
+            if len(found) == clips and all((epoch, *key) in turns for key in found):
                 break
-    wanted = sorted({step for places in found.values() for _, step, _, _ in places})
-    seen: dict[tuple[int, int], Shown] = {}
-    for step in wanted:
-        with pipeline.mixed_batches(
-            parts, cfg=data, seed=seed, start_step=step, num_threads=0
-        ) as batches:
-            batch = next(batches)
-        for places in found.values():
-            for epoch, at, place, view in places:
-                if at == step:
-                    seen[at, place] = Shown(
-                        f"epoch {epoch + 1}, step {at}, place {place}", view,
-                        int(batch["label"][place]), batch["video"][place].copy(),
-                    )  # fmt: skip
+    # Its errors, without its batches: of most of them nothing is shown.
+    pipeline.mixed_batches(parts, cfg=data, seed=seed, num_threads=0).close()
+    read = pipeline.reader(tuple(parts), ViewConfig.of(data))
     for places in found.values():
-        yield [seen[step, place] for _, step, place, _ in places]
+        batch = read([view for _, _, _, view in places])
+        yield [
+            Shown(f"epoch {epoch + 1}, step {step}, place {place}", view, int(label), video)
+            for (epoch, step, place, view), label, video in zip(
+                places, batch["label"], batch["video"], strict=True
+            )
+        ]
 
 
 def evaluation(records: Records, rows: np.ndarray, data: Any, clips: int) -> Iterator[list[Shown]]:

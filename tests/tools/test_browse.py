@@ -72,7 +72,10 @@ def _batches(parts, data, steps):
         return list(itertools.islice(batches, steps))
 
 
-@pytest.mark.parametrize("changes", [{}, {"flip": True, "train_views": 2}, {"balance": "class"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"flip": True, "train_views": 2}, {"balance": "class_group", "train_views": 3}],
+)
 def test_training_is_shown_as_the_pipeline_yields_it(records, changes):
     data = _data(records, **changes)
     parts = sources.of(records, data, 6)
