@@ -197,6 +197,19 @@ def test_report_does_not_take_results_of_other_views(whole):
     assert experiment.run(c, str(folder), "report")["name"] == found["name"]
 
 
+def test_a_leaky_split_says_so_in_every_number(whole, capsys):
+    c, folder, _ = whole
+    other = c.copy_and_resolve_references()
+    other.data.split = "random"
+    with pytest.raises(UserError, match=r"have several clips .*data.split='fold'"):
+        experiment.run(other, str(folder), "evaluate", eval_name="leaky")
+    other.data.allow_leaky_split = True
+    found = experiment.run(other, str(folder), "evaluate", eval_name="leaky")
+    results = json.loads((folder / "student" / "eval-leaky" / "results.json").read_text())
+    assert found["name"] == results["name"] == "top-1@1x1 synthetic-random0.2 (leaky split)"
+    assert capsys.readouterr().out.count("synthetic-random0.2 (leaky split)") == 2  # data, table
+
+
 def test_a_new_run_begins_from_another_one_on_other_classes(whole, tmp_path, capsys):
     c, folder, _ = whole
     other = rendered(c, tmp_path / "more", ("Run", "Stand", "Walk", "Jump"))

@@ -4,12 +4,13 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Iterable
+from typing import ClassVar
 
 from darkjax.data.class_names import ARID11
 from darkjax.data.clip import Clip, deal_folds, printable
 from darkjax.data.datasets import listed, lists
 from darkjax.data.datasets.files import Files, need_root
-from darkjax.data.datasets.listed import Entry
+from darkjax.data.datasets.listed import Entry, Listed
 from darkjax.data.datasets.tree import Tree
 from darkjax.errors import UserError
 
@@ -17,11 +18,12 @@ WHERE = "github.com/xuyu0010/ARID_v1, dataset/ARID/raw/list_cvt"
 
 
 @dataclasses.dataclass(frozen=True)
-class Arid(Files):
+class Arid(Listed):
     """ARID v1.0: 3,784 clips of eleven actions, and three splits of them.
 
     ```
     root/**/ARID_split1_train.txt   index<TAB>label<TAB>Drink/Drink_11_1.avi   (also _test, _other)
+    root/**/mapping_table.txt       0<TAB>Drink   (optional)
     root/**/Drink/Drink_11_1.avi    (or .mp4, as it is distributed)
     ```
 
@@ -34,27 +36,9 @@ class Arid(Files):
 
     name: str = "arid"
     domain: str = "dark"
-
-    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The eleven actions."""
-        return ARID11
-
-    def protocols(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The splits whose lists are there."""
-        return tuple(self._lists(Tree(need_root(root, self.name))))
-
-    def clips(self, root: pathlib.Path | None) -> list[Clip]:
-        """Every clip of every list. UserError when no list is there, or one is wrong."""
-        tree = Tree(need_root(root, self.name))
-        found = {
-            protocol: [
-                Entry(row[2], lists.integer(row[1], where), part, where)
-                for part, path in parts.items()
-                for where, row in lists.rows(path, 3)
-            ]
-            for protocol, parts in self._lists(tree).items()
-        }
-        return listed.clips(tree, found, ARID11, session, self.domain)
+    classes = ARID11
+    table = "mapping_table.txt"
+    columns: ClassVar = {"columns": 3}
 
     def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
         names = {"train": ("train",), "test": ("test",), "other": ("other", "others")}
@@ -66,6 +50,12 @@ class Arid(Files):
             },
             WHERE,
         )
+
+    def _entry(self, key: str, row: list[str], where: str) -> Entry:
+        return Entry(row[2], lists.integer(row[1], where), key, where)
+
+    def _group(self, file: str) -> str:
+        return session(file)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,19 +3,18 @@
 import dataclasses
 import pathlib
 import re
+from typing import ClassVar
 
 from darkjax.data.class_names import DARK48
-from darkjax.data.clip import Clip
 from darkjax.data.datasets import listed, lists
-from darkjax.data.datasets.files import Files, need_root
-from darkjax.data.datasets.listed import Entry
+from darkjax.data.datasets.listed import Entry, Listed
 from darkjax.data.datasets.tree import Tree
 
 SOURCE = "github.com/yzfly/Dark48, annotations"
 
 
 @dataclasses.dataclass(frozen=True)
-class Dark48(Files):
+class Dark48(Listed):
     """8,815 clips, and three splits of them.
 
     ```
@@ -31,41 +30,20 @@ class Dark48(Files):
 
     name: str = "dark48"
     domain: str = "dark"
-
-    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The 48 actions. UserError where a `classInd.txt` says otherwise."""
-        path = Tree(need_root(root, self.name)).named("classInd.txt")
-        return listed.same(path, DARK48)
-
-    def protocols(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The splits whose lists are there."""
-        return tuple(self._lists(Tree(need_root(root, self.name))))
-
-    def clips(self, root: pathlib.Path | None) -> list[Clip]:
-        """Every clip of every list. UserError when no list is there, or one is wrong."""
-        tree = Tree(need_root(root, self.name))
-        found = {
-            protocol: [
-                Entry(_file(row), lists.integer(row[-1], where), part, where)
-                for part, path in parts.items()
-                for where, row in lists.rows(path, 3, last=True, fewer=2)
-            ]
-            for protocol, parts in self._lists(tree).items()
-        }
-        return listed.clips(tree, found, DARK48, _group, self.domain)
+    classes = DARK48
+    table = "classInd.txt"
+    columns: ClassVar = {"columns": 3, "last": True, "fewer": 2}
 
     def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
         parts = ("train", "test")
         names = {str(k): {p: [f"{p}_split{k}.txt"] for p in parts} for k in (1, 2, 3)}
         return listed.find(tree, names, SOURCE)
 
+    def _entry(self, key: str, row: list[str], where: str) -> Entry:
+        file = row[0] if len(row) == 2 else f"{row[0]}.mp4"  # a list of frames has no suffixes
+        return Entry(file, lists.integer(row[-1], where), key, where)
 
-def _file(row: list[str]) -> str:
-    """A list of frames names the clip without a suffix."""
-    return row[0] if len(row) == 2 else f"{row[0]}.mp4"
-
-
-def _group(file: str) -> str:
-    stem = pathlib.PurePosixPath(file).stem
-    source = re.sub(r"_\d{6}_\d{6}$", "", stem)
-    return source if source != stem else stem.rpartition("_")[0] or stem
+    def _group(self, file: str) -> str:
+        stem = pathlib.PurePosixPath(file).stem
+        source = re.sub(r"_\d{6}_\d{6}$", "", stem)
+        return source if source != stem else stem.rpartition("_")[0] or stem

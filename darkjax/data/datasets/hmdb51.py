@@ -3,12 +3,10 @@
 import dataclasses
 import pathlib
 import re
+from typing import ClassVar
 
 from darkjax.data.class_names import HMDB51
-from darkjax.data.clip import Clip
-from darkjax.data.datasets import listed, lists
-from darkjax.data.datasets.files import Files, need_root
-from darkjax.data.datasets.listed import Entry
+from darkjax.data.datasets.listed import Entry, Listed
 from darkjax.data.datasets.tree import Tree
 from darkjax.errors import UserError
 
@@ -19,7 +17,7 @@ TAIL = r"_[a-z]+_(?:cm|nm)_np\d+_[a-z]+_[a-z]+_\d+$"
 
 
 @dataclasses.dataclass(frozen=True)
-class Hmdb51(Files):
+class Hmdb51(Listed):
     """6,766 clips, and three splits of 70 training and 30 test clips of each class.
 
     ```
@@ -32,28 +30,8 @@ class Hmdb51(Files):
     """
 
     name: str = "hmdb51"
-    domain: str = "visible"
-
-    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The 51 actions."""
-        return HMDB51
-
-    def protocols(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The splits whose lists are there."""
-        return tuple(self._lists(Tree(need_root(root, self.name))))
-
-    def clips(self, root: pathlib.Path | None) -> list[Clip]:
-        """Every clip of every list. UserError when no list is there, or one is wrong."""
-        tree = Tree(need_root(root, self.name))
-        found = {
-            protocol: [
-                _entry(name, row, where)
-                for name, path in of_class.items()
-                for where, row in lists.rows(path, 2, last=True)
-            ]
-            for protocol, of_class in self._lists(tree).items()
-        }
-        return listed.clips(tree, found, HMDB51, _group, self.domain)
+    classes = HMDB51
+    columns: ClassVar = {"columns": 2, "last": True}
 
     def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
         """{split: {class: its list}}; every class that has one list has them all."""
@@ -78,13 +56,11 @@ class Hmdb51(Files):
                 )
         return found
 
+    def _entry(self, key: str, row: list[str], where: str) -> Entry:
+        if row[-1] not in PARTS:
+            raise UserError(f"expected a flag 0, 1 or 2; found {row[-1]!r} in {where}")
+        return Entry(f"{key}/{row[0]}", HMDB51.index(key), PARTS[row[-1]], where)
 
-def _entry(name: str, row: list[str], where: str) -> Entry:
-    if row[1] not in PARTS:
-        raise UserError(f"expected a flag 0, 1 or 2; found {row[1]!r} in {where}")
-    return Entry(f"{name}/{row[0]}", HMDB51.index(name), PARTS[row[1]], where)
-
-
-def _group(file: str) -> str:
-    path = pathlib.PurePosixPath(file)
-    return re.sub(f"_{re.escape(path.parent.name)}{TAIL}", "", path.stem)
+    def _group(self, file: str) -> str:
+        path = pathlib.PurePosixPath(file)
+        return re.sub(f"_{re.escape(path.parent.name)}{TAIL}", "", path.stem)

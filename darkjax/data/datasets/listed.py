@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import collections
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from darkjax.data.clip import Clip, deal_folds, printable
 from darkjax.data.datasets import lists
+from darkjax.data.datasets.files import Files, need_root
 from darkjax.data.datasets.tree import Tree, some
 from darkjax.errors import UserError
 
@@ -23,6 +26,55 @@ class Entry(NamedTuple):
     label: int
     part: str  # "train", "test", "other"
     where: str  # the list and the line
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(Files, abc.ABC):
+    """A dataset whose authors' lists split the same clips several times: its protocols.
+
+    A list is a file of lines with `columns` (`lists.rows`); `table`, where it came along, must have
+    the same `classes`.
+    """
+
+    name: str = ""
+    domain: str = "visible"
+    classes: ClassVar[tuple[str, ...]]
+    table: ClassVar[str] = ""
+    columns: ClassVar[dict[str, Any]]
+
+    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """The official classes. UserError where a class table that came along says otherwise."""
+        path = Tree(need_root(root, self.name)).named(self.table) if self.table else None
+        return same(path, self.classes)
+
+    def protocols(self, root: pathlib.Path | None) -> tuple[str, ...]:
+        """The splits whose lists are there."""
+        return tuple(self._lists(Tree(need_root(root, self.name))))
+
+    def clips(self, root: pathlib.Path | None) -> list[Clip]:
+        """Every clip of every list. UserError when no list is there, or one is wrong."""
+        tree = Tree(need_root(root, self.name))
+        found = {
+            protocol: [
+                self._entry(key, row, where)
+                for key, path in paths.items()
+                for where, row in lists.rows(path, **self.columns)
+            ]
+            for protocol, paths in self._lists(tree).items()
+        }
+        return clips(tree, found, self.classes, self._group, self.domain)
+
+    @abc.abstractmethod
+    def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
+        """{protocol: {part, or what else a list is of: its file}}."""
+
+    @abc.abstractmethod
+    def _entry(self, key: str, row: list[str], where: str) -> Entry:
+        """What a line of the list of `key` says."""
+
+    @abc.abstractmethod
+    def _group(self, file: str) -> str:
+        """The recording that a listed file is of."""
 
 
 def find(

@@ -3,12 +3,11 @@
 import dataclasses
 import pathlib
 import re
+from typing import ClassVar
 
 from darkjax.data.class_names import UCF101
-from darkjax.data.clip import Clip
 from darkjax.data.datasets import listed, lists
-from darkjax.data.datasets.files import Files, need_root
-from darkjax.data.datasets.listed import Entry
+from darkjax.data.datasets.listed import Entry, Listed
 from darkjax.data.datasets.tree import Tree
 from darkjax.errors import UserError
 
@@ -16,7 +15,7 @@ SOURCE = "UCF101TrainTestSplits-RecognitionTask.zip of crcv.ucf.edu/data/UCF101.
 
 
 @dataclasses.dataclass(frozen=True)
-class Ucf101(Files):
+class Ucf101(Listed):
     """13,320 clips, and three splits that keep groups whole.
 
     ```
@@ -31,44 +30,23 @@ class Ucf101(Files):
     """
 
     name: str = "ucf101"
-    domain: str = "visible"
-
-    def class_names(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The 101 actions. UserError where a `classInd.txt` says otherwise."""
-        path = Tree(need_root(root, self.name)).named("classInd.txt")
-        return listed.same(path, UCF101)
-
-    def protocols(self, root: pathlib.Path | None) -> tuple[str, ...]:
-        """The splits whose lists are there."""
-        return tuple(self._lists(Tree(need_root(root, self.name))))
-
-    def clips(self, root: pathlib.Path | None) -> list[Clip]:
-        """Every clip of every list. UserError when no list is there, or one is wrong."""
-        tree = Tree(need_root(root, self.name))
-        found = {
-            protocol: [
-                _entry(row, part, where)
-                for part, path in parts.items()
-                for where, row in lists.rows(path, 2, last=True, fewer=1)
-            ]
-            for protocol, parts in self._lists(tree).items()
-        }
-        return listed.clips(tree, found, UCF101, _group, self.domain)
+    classes = UCF101
+    table = "classInd.txt"
+    columns: ClassVar = {"columns": 2, "last": True, "fewer": 1}
 
     def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
         parts = ("train", "test")
         names = {str(k): {p: [f"{p}list0{k}.txt"] for p in parts} for k in (1, 2, 3)}
         return listed.find(tree, names, SOURCE)
 
+    def _entry(self, key: str, row: list[str], where: str) -> Entry:
+        folder = pathlib.PurePosixPath(row[0]).parent.name
+        if folder not in UCF101:
+            raise UserError(
+                f"expected CLASS/FILE of a class of UCF101; found {row[0]!r} in {where}"
+            )
+        label = lists.integer(row[1], where) - 1 if len(row) > 1 else UCF101.index(folder)
+        return Entry(row[0], label, key, where)
 
-def _entry(row: list[str], part: str, where: str) -> Entry:
-    folder = pathlib.PurePosixPath(row[0]).parent.name
-    if folder not in UCF101:
-        raise UserError(f"expected CLASS/FILE of a class of UCF101; found {row[0]!r} in {where}")
-    label = lists.integer(row[1], where) - 1 if len(row) > 1 else UCF101.index(folder)
-    return Entry(row[0], label, part, where)
-
-
-def _group(file: str) -> str:
-    stem = pathlib.PurePosixPath(file).stem
-    return re.sub(r"_c\d+$", "", stem)
+    def _group(self, file: str) -> str:
+        return re.sub(r"_c\d+$", "", pathlib.PurePosixPath(file).stem)
