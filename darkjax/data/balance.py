@@ -53,7 +53,9 @@ def _divided(records: Records, rows: np.ndarray, by: tuple[str, ...]) -> Tree:
         keys = records.meta["label"][rows]
     else:
         keys = records.told("group")[rows]
-    return tuple(_divided(records, rows[keys == key], by[1:]) for key in np.unique(keys))
+    order = np.argsort(keys, kind="stable")  # not a pass over all rows for each of many groups
+    _, first = np.unique(keys[order], return_index=True)
+    return tuple(_divided(records, part, by[1:]) for part in np.split(rows[order], first[1:]))
 
 
 def pick(tree: Tree, turn: int, seed: int, source: int = 0) -> int:

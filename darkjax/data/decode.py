@@ -79,7 +79,7 @@ def read_video(
             before = None
             # One for all frames: to set it up takes as long as to use it.
             scaler = av.video.reformatter.VideoReformatter()
-            for frame in timing.chosen(timed, fps, start, end, path):
+            for frame in timing.chosen(timed, path, fps=fps, start=start, end=end):
                 again = frame is before  # shown twice at a higher rate
                 frames.append(frames[-1] if again else _pixels(frame, short_side, path, scaler))
                 before = frame

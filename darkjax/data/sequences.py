@@ -5,55 +5,36 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from darkjax.data import images, timing
+from darkjax.data.clip import Count
 from darkjax.data.decode import Video, stacked
 from darkjax.data.resize import shrunk
 from darkjax.errors import UserError
 
 
-def read_moving(
-    path: str | os.PathLike[str],
-    short_side: int | None = None,
-    max_frames: int | None = None,
-    *,
-    fps: float | None = None,
-    window: str | None = None,
-    start: float | None = None,
-    end: float | None = None,
-) -> Video:
-    """The pictures of one file (`images.each`), chosen as `decode.read_video` does."""
-    return _clip(images.each(path), path, (short_side, max_frames), fps, window, (start, end))
+def read_moving(path: str | os.PathLike[str], **how: Any) -> Video:
+    """The pictures of one file (`images.each`); `how`: options of `decode.read_video`."""
+    return _clip(images.each(path), path, **how)
 
 
-def read_folder(
-    paths: Sequence[pathlib.Path],
-    short_side: int | None = None,
-    max_frames: int | None = None,
-    *,
-    rate: float = 0.0,
-    fps: float | None = None,
-    window: str | None = None,
-    start: float | None = None,
-    end: float | None = None,
-) -> Video:
-    """The pictures of several files in the order given, chosen as `decode.read_video` does.
+def read_folder(paths: Sequence[pathlib.Path], *, rate: float = 0.0, **how: Any) -> Video:
+    """The pictures of several files in the order given.
 
     Args:
       paths: one picture each, 8 bits for a channel, or grey of 16.
       rate: pictures a second, 0 when unknown: then neither `fps` nor a cut is possible.
-      short_side, max_frames, fps, window, start, end: of `decode.read_video`.
+      **how: options of `decode.read_video`.
 
     Raises:
       UserError: as `decode.read_video` does.
     """
     if not paths:
         raise UserError("expected pictures, found none")
-    of_files = _files(paths, rate)
-    where = pathlib.Path(paths[0]).parent
-    return _clip(of_files, where, (short_side, max_frames), fps, window, (start, end), rate)
+    return _clip(_files(paths, rate), pathlib.Path(paths[0]).parent, rate, **how)
 
 
 def _files(paths: Sequence[pathlib.Path], rate: float) -> Iterator[tuple[float | None, np.ndarray]]:
@@ -65,16 +46,17 @@ def _files(paths: Sequence[pathlib.Path], rate: float) -> Iterator[tuple[float |
 def _clip(
     pictures: Iterator[tuple[float | None, np.ndarray]],
     where: str | os.PathLike[str],
-    most: tuple[int | None, int | None],
-    fps: float | None,
-    window: str | None,
-    cut: tuple[float | None, float | None],
     rate: float = 0.0,
+    short_side: Count = None,
+    max_frames: Count = None,
+    *,
+    window: str | None = None,
+    **times: Any,
 ) -> Video:
-    short_side, max_frames = most
+    fps = times.get("fps")
     seen = timing.Seen()
     frames: list[np.ndarray] = []
-    for pixels in timing.chosen(seen.noting(pictures), fps, *cut, where):
+    for pixels in timing.chosen(seen.noting(pictures), where, **times):
         frames.append(_sized(pixels, short_side))
         if len(frames) == max_frames:
             break

@@ -47,18 +47,19 @@ class Seen:
 
 def chosen(
     pictures: Iterable[tuple[float | None, Picture]],
-    fps: float | None,
-    start: float | None,
-    end: float | None,
     where: object,
+    *,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Iterator[Picture]:
     """The pictures of [start, end), at `fps` pictures a second.
 
     Args:
       pictures: (seconds, picture) in rising order; None where the file has no time stamps.
+      where: the file, for the error.
       fps: None keeps every picture; a picture may come out several times, or not at all.
       start, end: seconds; None is the file's own.
-      where: the file, for the error.
 
     Raises:
       UserError: there are no time stamps to choose by.

@@ -11,11 +11,13 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import Noise, encode, folder_of_videos, moving_ball, noise
 
 from darkjax.data import card as card_file
 from darkjax.data import convert as cli
 from darkjax.data import jobs, shards
+from darkjax.data.catalog import get_dataset
 from darkjax.data.convert import convert
 from darkjax.data.decode import read_video, write_video
 from darkjax.data.records import Records
@@ -304,6 +306,27 @@ def test_deep_grey_without_a_window_asks_for_one_and_goes_on_with_it(tmp_path, c
     assert cli.main([*flags, "--workers=0", "--window=7000:9000"]) == 0  # nothing was kept
     frames = Records(tmp_path / "out").read_frames(0, range(4))
     np.testing.assert_array_equal(frames[..., 0], np.rint((counts - 7000.0) / 2000 * 255))
+
+
+def test_a_folder_of_deep_pictures_is_a_clip(tmp_path):
+    """The camera's own counts, a picture for each frame; the card says what came from what."""
+    counts = np.random.default_rng(0).integers(7000, 9001, (6, 10, 12), dtype=np.uint16)
+    (tmp_path / "raw" / "hug" / "one").mkdir(parents=True)
+    for number, picture in enumerate(counts):
+        Image.fromarray(picture).save(tmp_path / "raw" / "hug" / "one" / f"{number}.png")
+    dataset = get_dataset("frames", fps_of_frames=20)
+    options = {"raw": tmp_path / "raw", "window": "7000:9000"}
+    card = convert(dataset, tmp_path / "out", **options, fps=10)
+    (row,) = card["clips"]
+    assert (row["frames"], row["fps"], len(row["source_sha256"])) == (3, 10, 64)
+    frames = Records(tmp_path / "out").read_frames(0, range(3))
+    wanted = np.rint((counts[::2] - 7000.0) / 2000 * 255)
+    np.testing.assert_array_equal(frames, np.repeat(wanted[..., None], 3, -1))
+    again = convert(dataset, tmp_path / "again", **options)
+    assert again["clips"][0]["source_sha256"] == row["source_sha256"]
+    (tmp_path / "raw" / "hug" / "one" / "5.png").unlink()
+    other = convert(dataset, tmp_path / "other", **options)
+    assert other["clips"][0]["source_sha256"] != row["source_sha256"]
 
 
 def test_command_line_errors(tmp_path, capsys):

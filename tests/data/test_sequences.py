@@ -28,7 +28,9 @@ def test_a_folder_of_deep_grey(tmp_path, suffix):
     assert video.fps == 0
     some = sequences.read_folder(paths, rate=20, fps=10, window="5000:6000")
     np.testing.assert_array_equal(some.frames, windowed(COUNTS[::2]))
-    assert some.fps == 10 and sequences.read_folder(paths, 5, rate=8, window="1:9").fps == 8
+    assert (
+        some.fps == 10 and sequences.read_folder(paths, rate=8, short_side=5, window="1:9").fps == 8
+    )
     with pytest.raises(UserError, match="found neither"):
         sequences.read_folder(paths, fps=10, window="5000:6000")
 
@@ -39,7 +41,7 @@ def test_a_folder_in_colour(tmp_path):
     for path, frame in zip(paths, frames, strict=True):
         Image.fromarray(frame).save(path)
     np.testing.assert_array_equal(sequences.read_folder(paths).frames, frames)
-    assert sequences.read_folder(paths, 5, 2).frames.shape == (2, 5, 6, 3)
+    assert sequences.read_folder(paths, short_side=5, max_frames=2).frames.shape == (2, 5, 6, 3)
     Image.fromarray(COUNTS[0]).save(paths[1])
     with pytest.raises(UserError, match="frames of one size, found several"):
         sequences.read_folder(paths)

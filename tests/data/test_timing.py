@@ -7,7 +7,8 @@ from darkjax.errors import UserError
 
 
 def chosen(times, fps=None, start=None, end=None):
-    return list(timing.chosen(((t, n) for n, t in enumerate(times)), fps, start, end, "clip.mp4"))
+    pictures = ((t, n) for n, t in enumerate(times))
+    return list(timing.chosen(pictures, "clip.mp4", fps=fps, start=start, end=end))
 
 
 def test_everything_when_nothing_is_asked_for():
@@ -53,7 +54,7 @@ def test_what_comes_after_the_cut_is_not_read():
         yield from ((0.0, 0), (0.1, 1), (0.2, 2))
         raise AssertionError("read on")
 
-    assert list(timing.chosen(pictures(), None, None, 0.2, "")) == [0, 1]
+    assert list(timing.chosen(pictures(), "", end=0.2)) == [0, 1]
 
 
 def test_without_times_nothing_can_be_chosen():
