@@ -9,6 +9,7 @@ import time
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.memory import MemoryFileSystem
 from tiny import Noise
 
@@ -94,6 +95,14 @@ def test_the_same_batches_as_from_the_folder(folder, bucket, check_crc):
     _same(_batches(bucket, check_crc=check_crc), local)
     _same(_batches(f"{bucket}/", check_crc=check_crc), local)
     _same(_batches(folder.as_uri(), check_crc=check_crc), local)
+
+
+def test_a_store_that_is_asked_asynchronously(folder, bucket, monkeypatch):
+    """As gcsfs and s3fs are: one event loop answers all threads."""
+    wrapper = AsyncFileSystemWrapper(fsspec.filesystem("memory"), asynchronous=False)
+    monkeypatch.setattr(remote, "_store", lambda where: wrapper)
+    fsspec.filesystem("memory").rm("/bucket/noise/noise-train-00001-of-00002.idx.npy")
+    _same(_batches(bucket), _batches(folder))
 
 
 def test_jpeg_of_a_store(tmp_path):
