@@ -1,6 +1,7 @@
 """The conversion as a Beam pipeline: the same bytes, whatever happens to a worker or to all."""
 
 import dataclasses
+import pathlib
 import signal
 import subprocess
 import sys
@@ -46,8 +47,6 @@ class Stubborn(Noise):
         return repr(DATASET)
 
     def load(self, clip, root, **options):
-        import pathlib
-
         if clip.seed == 2 and not pathlib.Path(self.mended).exists():
             raise self.failure(28, "No space left on device")
         return super().load(clip, root, **options)
@@ -72,10 +71,15 @@ def test_many_machines_give_their_parts(direct, tmp_path, plain):
     assert files(tmp_path) == plain
 
 
-def test_paths_do_not_depend_on_where_a_worker_starts(direct, tmp_path, plain, monkeypatch):
+def test_paths_do_not_depend_on_where_a_worker_starts(direct, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(direct, "Create", lambda jobs: given.extend(jobs) or direct.Impulse())
+    monkeypatch.setattr(ours, "write", _elsewhere)
     monkeypatch.chdir(tmp_path)
-    convert(DATASET, "out", shards=3, max_bad_fraction=1, runner="DirectRunner")
-    assert files(tmp_path / "out") == plain
+    relative = dataclasses.replace(_job(pathlib.Path("out"), 1), root=pathlib.Path("raw"))
+    with pytest.raises(UserError):
+        ours.run([relative], "DirectRunner")
+    assert [(job.out, job.root) for job in given] == [(tmp_path / "out", tmp_path / "raw")]
 
 
 @pytest.mark.parametrize("failure", [OSError, RuntimeError])
