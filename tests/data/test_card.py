@@ -73,6 +73,7 @@ def shard(card):
         (lambda c: c["clips"][4].update(label=1), "clip4 with label 0 .* the card with 1"),
         (lambda c: c["clips"][4].update(height=11), r"size \[9, 10, 12\], the card .*\[9, 11, 12"),
         (lambda c: c["clips"][4].update(split="test"), "split test counts 2 clips.* 3 rows"),
+        (lambda c: c["bad"][0].update(clip=3), "clip2 is neither in a shard nor listed as bad"),
         (lambda c: c["clips"][4].update(clip=5), "row 4 says it is row 5"),
         (lambda c: c["splits"].pop("test"), "2 clips are of the split test, which is not listed"),
         (lambda c: c["splits"]["train"]["shards"].reverse(), "records in|with label .* in shard"),
@@ -190,3 +191,27 @@ def test_an_index_of_another_shard(folder, whole):
     index.write(first, changed)
     refused(folder, rf"{first.name} has clip\d with label|{second.name} holds clip row \d, twice")
     index.write(first, rows)
+
+
+def test_an_index_with_a_clip_twice(folder):
+    first = max(folder.glob("noise-train*.tfrecord"), key=lambda path: len(index.load(path)))
+    rows = index.load(first)
+    changed = rows.copy()
+    changed[0] = changed[1]
+    index.write(first, changed)
+    refused(folder, rf"{first.name} holds clip row \d, twice")
+    index.write(first, rows)
+
+
+def test_clips_of_the_same_shape_in_each_other_s_split(folder, whole, write):
+    card = copy.deepcopy(whole)
+    rows = [row for row in card["clips"] if row["shard"] >= 0]
+    shards = {(row["split"], row["shard"]) for row in rows}
+    number = next(n for split, n in sorted(shards) if ("train", n) in shards and split == "test")
+    train, test = (
+        next(r for r in rows if (r["split"], r["shard"]) == (split, number))
+        for split in ("train", "test")
+    )
+    train["split"], test["split"] = "test", "train"
+    write(card)
+    refused(folder, r"has clip\d with label \d and size .* of test|has test\d with .* of train")
