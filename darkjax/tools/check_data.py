@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        with Records(args.directory, check_crc=False) as records:
+        with Records(args.directory, read="pread") as records:  # mapped shards would count as memory
             found = check(records, sample=args.sample, black_max=args.black_max)
         if args.json:
             try:
