@@ -19,11 +19,11 @@ CHUNK_BYTES = 1 << 24
 
 
 class Content(NamedTuple):
-    """Of one clip: a digest of its frames, its brightest value, whether any frame differs."""
+    """Of one clip: a digest of its frames, its brightest value, its longest run of equal frames."""
 
     sha256: str
     brightest: int  # of all channels, 0 to 255
-    moves: bool
+    still: int  # frames; all of them in a frozen clip
 
 
 def of(records: Records, record: int) -> Content:
@@ -35,16 +35,16 @@ def of(records: Records, record: int) -> Content:
     names = ("frames", "height", "width", "channels")
     count, *shape = (int(records.meta[name][record]) for name in names)
     step = max(1, CHUNK_BYTES // int(np.prod(shape)))
-    sha, brightest, moves = hashlib.sha256(repr((count, *shape)).encode()), 0, False
-    before = None
+    sha, brightest = hashlib.sha256(repr((count, *shape)).encode()), 0
+    before, run, still = None, 0, 0
     for start in range(0, count, step):
         frames = records.read_frames(record, range(start, min(start + step, count)))
         sha.update(frames.data)
         brightest = max(brightest, int(frames.max()))
-        if not moves:
-            before = frames[:1].copy() if before is None else before
-            moves = bool((frames != before).any())
-    return Content(sha.hexdigest(), brightest, moves)
+        for frame in frames:
+            run = run + 1 if before is not None and np.array_equal(frame, before) else 1
+            before, still = frame, max(still, run)
+    return Content(sha.hexdigest(), brightest, still)
 
 
 def alike(keys: Mapping[int, Hashable]) -> list[list[int]]:

@@ -8,7 +8,7 @@ Says and compares, for every official split of the clips, and for their folds:
     counts       clips of each split and class, with what the dataset's authors count
     unreadable   files that could not be converted, records that cannot be read
     black        no value above --black_max in any frame
-    frozen       no frame differs from the first
+    frozen       no frame differs from the first (a note: none differs for more than a second)
     duplicates   clips with the same frames, or made of the same file; on both sides of a split?
     groups       recordings with clips on both sides of a split
     brightness   a histogram of the clips' mean luma, by split
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        with Records(args.directory, read="pread") as records:  # mapped shards would count as memory
+        with Records(
+            args.directory, read="pread"
+        ) as records:  # mapped shards would count as memory
             found = check(records, sample=args.sample, black_max=args.black_max)
         if args.json:
             try:
@@ -93,7 +95,8 @@ def check(records: Records, *, sample: int = 0, black_max: float = 8) -> Found:
     seen, unreadable = _read(records, sample)
     rows = {int(row): records.clips[row] for row in records.meta["clip"]}
     black = [row for row, content in seen.items() if content.brightest <= black_max]
-    frozen = [row for row, content in seen.items() if not content.moves]
+    still = {row: c.still for row, c in seen.items() if c.still > max(rows[row]["fps"], 1)}
+    frozen = [row for row, content in seen.items() if content.still == rows[row]["frames"]]
     same = contents.alike({row: content.sha256 for row, content in seen.items()})
     same += contents.alike(contents.source_keys(records))
     found: Found = {
@@ -111,6 +114,7 @@ def check(records: Records, *, sample: int = 0, black_max: float = 8) -> Found:
         "unreadable": unreadable,
         "black": _ids(records, black),
         "frozen": _ids(records, frozen),
+        "still": {rows[row]["id"]: still[row] for row in sorted(still.keys() - set(frozen))},
         "brightness": _brightness(records),
         "faults": [],
         "notes": [],
@@ -120,6 +124,8 @@ def check(records: Records, *, sample: int = 0, black_max: float = 8) -> Found:
     _say(found, "faults", "records that cannot be read", [u["id"] for u in unreadable])
     _say(found, "faults", "black clips", found["black"])
     _say(found, "faults", "frozen clips", found["frozen"])
+    stops = [f"{name} ({count} frames)" for name, count in found["still"].items()]
+    _say(found, "notes", "clips that stand still for more than a second", stops)
     _say_duplicates(found, records, contents.merged(same))
     _say_groups(found, records)
     return found

@@ -211,7 +211,19 @@ def test_long_clips_are_read_in_parts(tmp_path, monkeypatch):
         whole = [contents.of(records, n) for n in range(len(records))]
         monkeypatch.setattr(contents, "CHUNK_BYTES", 2 * 10 * 12 * 3)
         assert [contents.of(records, n) for n in range(len(records))] == whole
-    assert [content.moves for content in whole].count(False) == 1
+        stills = {records.clips[r]["id"]: c.still for r, c in zip(records.meta["clip"], whole)}
+    assert {stills[name] for name in ("clip0", "clip4")} == {1}
+    assert [stills[f"clip{n}"] for n in (1, 2, 3)] == [6, 5, 2]
+
+
+def test_a_clip_that_stands_still_for_a_while_is_a_note(tmp_path):
+    stops = np.concatenate([moving(1), np.repeat(moving(2)[:1], 26, 0), moving(3)])
+    found = checked(tmp_path / "1", Made(good(clip1=(1, "group0", "train", stops))))
+    assert found["faults"] == [] and found["still"] == {"clip1": 26}
+    note = "1 clips that stand still for more than a second: clip1 (26 frames)"
+    assert found["notes"] == [note]
+    found = checked(tmp_path / "2", Made(good(clip1=(1, "group0", "train", stops[:-7]))))
+    assert found["notes"] == []  # 25 frames are a second
 
 
 def test_equal_sets_that_overlap_are_one():
