@@ -58,9 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        with Records(
-            args.directory, read="pread"
-        ) as records:  # mapped shards would count as memory
+        # Not mapped: all that was read would count as this program's memory.
+        with Records(args.directory, read="pread") as records:
             found = check(records, sample=args.sample, black_max=args.black_max)
         if args.json:
             try:

@@ -211,7 +211,8 @@ def test_long_clips_are_read_in_parts(tmp_path, monkeypatch):
         whole = [contents.of(records, n) for n in range(len(records))]
         monkeypatch.setattr(contents, "CHUNK_BYTES", 2 * 10 * 12 * 3)
         assert [contents.of(records, n) for n in range(len(records))] == whole
-        stills = {records.clips[r]["id"]: c.still for r, c in zip(records.meta["clip"], whole)}
+        names = [records.clips[row]["id"] for row in records.meta["clip"]]
+        stills = {name: c.still for name, c in zip(names, whole, strict=True)}
     assert {stills[name] for name in ("clip0", "clip4")} == {1}
     assert [stills[f"clip{n}"] for n in (1, 2, 3)] == [6, 5, 2]
 
