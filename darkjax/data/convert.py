@@ -235,7 +235,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--jpeg_quality", type=int, default=95, help="1 to 100 (default: 95)")
     add("--fps", type=float, help="frames a second, by time stamps (default: every frame)")
     add("--window", metavar="LOW:HIGH", help="of grey with more than 8 bits: counts, or 1%%:99%%")
-    add("--max_bad_fraction", type=float, default=badfiles.MOST, help="(default: %(default)s)")
+    bad = "of the clips that may fail; with more there is no card (default: %(default)s)"
+    add("--max_bad_fraction", type=float, default=badfiles.MOST, help=bad)
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     add("--shards", type=int, help="per split (default: one per 64 clips, at most 256)")
     add("--shard_index", type=int, default=0, help="which machine this is (default: 0)")
