@@ -39,7 +39,7 @@ def colour_jitter(
     unit = jnp.where(on, unit, jnp.zeros_like(unit))
     brighter = jnp.maximum(1.0 + unit[0] * brightness, 0.0)
     steeper = jnp.maximum(1.0 + unit[1] * contrast, 0.0)
-    grey = jnp.sum(jnp.mean(video, axis=(0, 1, 2)) * _luma_weights(channels)) * brighter
+    grey = jnp.sum(jnp.mean(video, axis=(0, 1, 2)) * luma_weights(channels)) * brighter
     offset = (1.0 - steeper) * grey
     if channels == 3 and (saturation or hue):
         colourful = jnp.maximum(1.0 + unit[2] * saturation, 0.0)
@@ -61,7 +61,7 @@ def colour_matrix(
     that it is not HSV's hexagonal hue for angles that are not multiples of 120 degrees.
     """
     eye = jnp.eye(3, dtype=jnp.float32)
-    luma = jnp.broadcast_to(_luma_weights(3), (3, 3))
+    luma = jnp.broadcast_to(luma_weights(3), (3, 3))
     # Rodrigues' rotation about (1, 1, 1) / sqrt(3); a positive angle turns red towards green.
     cross = jnp.asarray([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], jnp.float32) / math.sqrt(3.0)
     turn = jnp.cos(angle) * eye + jnp.sin(angle) * cross + (1.0 - jnp.cos(angle)) / 3.0
@@ -70,7 +70,7 @@ def colour_matrix(
     return turn + (luma - greyed) + (saturation - 1.0) * (turn - greyed)
 
 
-def _luma_weights(channels: int) -> Float[Array, "C"]:
+def luma_weights(channels: int) -> Float[Array, "C"]:
     """BT.601 weights of the grey value for three channels, else equal weights."""
     weights = _LUMA if channels == 3 else (1.0 / channels,) * channels
     return jnp.asarray(weights, jnp.float32)
