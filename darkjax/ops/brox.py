@@ -59,7 +59,7 @@ class Brox:
     ) -> Float[Array, "H W 2"]:
         """Flow (x, y) in pixels from a grey picture in [0, 1] to the next, float32."""
         both = jnp.stack([first, second])
-        levels = pyramid.sizes(*first.shape, self.scale_factor, self.outer_iterations)
+        levels = pyramid.sizes(first.shape, self.scale_factor, self.outer_iterations)
         flow = jnp.zeros((2, *levels[0]), jnp.float32)
         for height, width in levels:
             small = pyramid.resized(both, height, width, margin=4, sigma=self.sigma)

@@ -54,7 +54,7 @@ def wheel(flow: np.ndarray, bound: float) -> np.ndarray:
     flow = np.asarray(flow, np.float32)
     sixths = np.arctan2(flow[..., 1], flow[..., 0])[..., None] * np.float32(3 / math.pi)
     # Of a hue, each of red, green, blue is full within a sixth of a turn from its own.
-    away = np.abs((sixths - np.float32([0, 2, 4]) + 3) % 6 - 3)
+    away = np.abs((sixths - np.asarray([0, 2, 4], np.float32) + 3) % 6 - 3)
     hue = np.clip(2 - away, 0, 1)
     strength = np.minimum(np.linalg.norm(flow, axis=-1, keepdims=True) / bound, 1)
     return np.rint(255 * (1 - strength * (1 - hue))).astype(np.uint8)

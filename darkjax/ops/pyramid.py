@@ -13,13 +13,15 @@ from jaxtyping import Array, Float
 SMALLEST = 16  # no level of a pyramid is lower or narrower, as in OpenCV
 
 
-def sizes(height: int, width: int, scale: float, most: int) -> list[tuple[int, int]]:
+def sizes(size: tuple[int, ...], scale: float, most: int) -> list[tuple[int, int]]:
     """(height, width) of the levels, coarsest first; the last one is the picture's own.
 
     Args:
+        size: height and width of the picture.
         scale: of one level to the next finer, in (0, 1).
         most: how many levels at most; below `SMALLEST` pixels there are none but the picture.
     """
+    height, width = size
     found = [(height, width)]
     while len(found) < most:
         factor = scale ** len(found)

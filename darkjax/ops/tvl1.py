@@ -65,7 +65,7 @@ class TVL1:
     ) -> Float[Array, "H W 2"]:
         """Flow (x, y) in pixels from a grey picture in [0, 1] to the next, float32."""
         both = jnp.stack([first, second]) * _UNIT
-        levels = pyramid.sizes(*first.shape, self.scale_step, self.nscales)
+        levels = pyramid.sizes(first.shape, self.scale_step, self.nscales)
         flow = jnp.zeros((2, *levels[0]), jnp.float32)
         for height, width in levels:
             small = pyramid.resized(both, height, width, margin=2, sigma=self.sigma)

@@ -123,6 +123,8 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, fractions.Fraction]:
 
 def flow_of(frames: np.ndarray, method: str, enhance: str | None = None) -> np.ndarray:
     """The flow of frames [T, H, W, C], float32 [T-1, H, W, 2], a few pairs at a time."""
+    import jax.numpy as jnp
+
     from darkjax.ops.flow import flow
 
     pairs = len(frames) - 1
@@ -134,7 +136,7 @@ def flow_of(frames: np.ndarray, method: str, enhance: str | None = None) -> np.n
         part = np.asarray(frames[start : start + size + 1])
         if part.dtype != np.uint8:
             part = part.astype(np.float32)
-        found[start : start + size] = flow(part, method, enhance=enhance)
+        found[start : start + size] = flow(jnp.asarray(part), method, enhance=enhance)
         progress.update(start + size)
     progress.close()
     return found

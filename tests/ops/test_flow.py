@@ -190,10 +190,10 @@ def test_any_size(size):
 
 
 def test_levels_by_hand():
-    assert pyramid.sizes(64, 80, 0.5, 9) == [(16, 20), (32, 40), (64, 80)]
-    assert pyramid.sizes(64, 80, 0.5, 2) == [(32, 40), (64, 80)]
-    assert pyramid.sizes(5, 9, 0.8, 9) == [(5, 9)]
-    assert len(pyramid.sizes(128, 171, 0.8, 150)) == 10  # round(128 * .8**9) is 17
+    assert pyramid.sizes((64, 80), 0.5, 9) == [(16, 20), (32, 40), (64, 80)]
+    assert pyramid.sizes((64, 80), 0.5, 2) == [(32, 40), (64, 80)]
+    assert pyramid.sizes((5, 9), 0.8, 9) == [(5, 9)]
+    assert len(pyramid.sizes((128, 171), 0.8, 150)) == 10  # round(128 * .8**9) is 17
 
 
 def test_resizing_keeps_ramps_and_repeats_edges():

@@ -11,8 +11,8 @@ from darkjax.tools import flow as tool
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """A Brox of one level and few steps: enough for a small shift, and quick to compile."""
-    one = brox.Brox(outer_iterations=1)
+    """A Brox of one level: quick to compile, and with more steps enough for a small shift."""
+    one = brox.Brox(outer_iterations=1, solver_iterations=200)
     monkeypatch.setitem(flow.METHODS, "brox", lambda: one)
     monkeypatch.setattr(tool, "CHUNK", 2)
 
