@@ -63,7 +63,7 @@ class Checkpointer:
       UserError: there are checkpoints and none is whole.
     """
 
-    def __init__(self, directory: str, best: str | None = None):
+    def __init__(self, directory: str | os.PathLike[str], best: str | None = None):
         self._directory = pathlib.Path(directory).absolute()
         self.lines = tuple(_agreed(lambda: checkpoint_steps.set_aside(self._directory)))
         policies = ocp.checkpoint_managers

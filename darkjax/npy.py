@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import IO
 
 import numpy as np
 
 
-def read(file: IO[bytes], size: int, kinds: str = "fiub") -> np.ndarray:
+def read(file: IO[bytes] | io.BufferedIOBase, size: int, kinds: str = "fiub") -> np.ndarray:
     """The array of an open `.npy`; memory is allocated only for bytes that are there.
 
     `numpy.load` allocates the memory first, so a header of a hundred bytes can ask for terabytes.

@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from darkjax.errors import UserError
 
-Flat = dict[str, jax.Array]
+Flat = dict[str, Any]  # path -> array, or what stands for one (a shape)
 
 
 def flatten(tree: Mapping[str, Any]) -> Flat:

@@ -19,7 +19,7 @@ class TrainState(struct.PyTreeNode):
     (`batch_stats`, a queue), nested dicts by name; `opt_state` and `ema` of the trainable
     parameters alone, flat (`{"a/b/kernel": array}`); `ema` is empty when it is off."""
 
-    step: jax.Array
+    step: Any  # an array, or what stands in its place where JAX takes the tree apart
     params: Any
     collections: dict[str, Any]
     opt_state: Any

@@ -7,6 +7,7 @@ needs no condition. `Progress` is the line a person watches, `Writer` keeps the 
 
 import collections
 import contextlib
+import io
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import Any, TextIO
 
 from darkjax import files
 from darkjax.errors import UserError
@@ -48,7 +49,7 @@ class Writer:
         process_index: int,
         tensorboard: bool = True,
         resume_step: int | None = None,
-        stream: IO[str] | None = None,
+        stream: TextIO | io.StringIO | None = None,
     ) -> None:
         self._on = process_index == 0
         self._stream = stream
@@ -156,7 +157,7 @@ class Progress:
         *,
         process_index: int = 0,
         interval: float = 10.0,
-        stream: IO[str] | None = None,
+        stream: TextIO | io.StringIO | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self.total_steps, self.batch_size = total_steps, batch_size

@@ -1,5 +1,6 @@
 """What every test runs under: 8 fake CPU devices, strict dtypes, warnings as errors."""
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -21,6 +22,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import flax.linen as nn
 import jax
+import jaxtyping
 import pytest
 
 # A shell that starts tests in the background has them ignore Ctrl-C, and what they start inherits
@@ -51,6 +53,19 @@ def _compiled(function: Any) -> Any:
     return call
 
 
+@contextlib.contextmanager
+def _raises(expected: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    """`pytest.raises` of what a function itself says to bad input: the check of annotations, which
+    every other call passes (docs/testing.md), would speak first."""
+    jaxtyping.config.update("jaxtyping_disable", expected is not jaxtyping.TypeCheckError)
+    try:
+        with RAISES(expected, *args, **kwargs) as found:
+            yield found
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+RAISES, pytest.raises = pytest.raises, _raises
 nn.Module.init = _compiled(nn.Module.init)
 nn.Module.apply = _compiled(nn.Module.apply)
 

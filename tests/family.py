@@ -6,6 +6,7 @@ from typing import Any
 
 import golden_weights as golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from darkjax.optim import flatten, unflatten
@@ -35,7 +36,7 @@ def convert(arch: Any, cls: Any, source: golden.StateDict, *inputs: np.ndarray, 
         wanted = {k: v.shape for k, v in flatten(shapes[kind]).items()}
         fit = names.fit(getattr(found, kind), wanted)
         assert (fit.missing, fit.extra, fit.other_shape) == ([], [], [])
-        variables[kind] = unflatten(fit.placed)
+        variables[kind] = jax.tree.map(jnp.asarray, unflatten(fit.placed))
     assert found.unknown == []
     return model, variables
 

@@ -286,6 +286,7 @@ def main() -> None:
     hypothesis.settings.register_profile("mutants", phases=phases, database=None)
     hypothesis.settings.load_profile("mutants")
     plain = ["-q", "-n", "0", "-p", "no:cacheprovider", "--timeout=0", "--capture=sys"]
+    plain += ["--jaxtyping-packages="]  # a function that is checked is not the one to exchange
     plain += ["-W", "ignore:Module already imported"]  # before pytest could rewrite its asserts
     sys.exit(pytest.main([*plain, *args.options, *more], plugins=[Trial(args)]))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ BALANCES: dict[str, tuple[str, ...]] = {
     "group": ("group",),
     "class_group": ("class", "group"),
 }
-Tree = np.ndarray | tuple["Tree", ...]  # int64 record numbers, or what takes turns
+Tree = np.ndarray | tuple[Any, ...]  # int64 record numbers, or a tuple of such trees in turn
 
 
 def levels(name: str) -> tuple[str, ...]:

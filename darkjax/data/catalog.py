@@ -9,7 +9,7 @@ in a file of `datasets/` and one line in `DATASETS`.
 import dataclasses
 import functools
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from darkjax.data.class_names import ARID11, INFAR12
 from darkjax.data.clip import Clip, Count, Root, deal_folds
@@ -32,6 +32,7 @@ from darkjax.nearest import did_you_mean
 __all__ = ["ARID11", "DATASETS", "INFAR12", "Clip", "Dataset", "deal_folds", "get_dataset"]
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """What the conversion needs to know of a dataset."""
 

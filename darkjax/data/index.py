@@ -52,7 +52,7 @@ def row(data: bytes | memoryview, offset: int) -> tuple[int, ...]:
     return (*place, *fields.shape, fields.label, fields.clip)
 
 
-def write(shard: pathlib.Path, rows: Sequence[tuple[int, ...]]) -> np.ndarray:
+def write(shard: pathlib.Path, rows: Sequence[tuple[int, ...]] | np.ndarray) -> np.ndarray:
     """Write the index of a shard; returns it (dtype `ROW`)."""
     index = np.array(list(rows), ROW)
     path = index_path(shard)

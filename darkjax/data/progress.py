@@ -1,5 +1,6 @@
 """One line that says how far, how fast and how long still."""
 
+import io
 import sys
 import time
 from typing import TextIO
@@ -8,7 +9,13 @@ from typing import TextIO
 class Progress:
     """A progress line on a terminal, redrawn in place; elsewhere a new line every five seconds."""
 
-    def __init__(self, total: int, unit: str, stream: TextIO | None = None, before: int = 0):
+    def __init__(
+        self,
+        total: int,
+        unit: str,
+        stream: TextIO | io.StringIO | None = None,
+        before: int = 0,
+    ):
         """`before` of `total` were done by an earlier run: they say nothing of the rate."""
         self.total, self.unit, self.before = total, unit, before
         self.stream = sys.stderr if stream is None else stream

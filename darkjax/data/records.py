@@ -87,7 +87,7 @@ class Records:
 
     def read_frames(
         self,
-        record: int,
+        record: int | np.integer,
         frames: Sequence[int] | np.ndarray,
         rows: tuple[int, int] | None = None,
         cols: tuple[int, int] | None = None,
@@ -261,7 +261,7 @@ class Records:
 
     def _read_jpeg(
         self,
-        record: int,
+        record: int | np.integer,
         begin: int,
         end: int,
         numbers: list[int],
@@ -280,7 +280,7 @@ class Records:
         except (UserError, IndexError, ValueError) as error:
             raise UserError(f"damaged record: {error}: {self._where(record)}") from error
 
-    def _check_crc(self, record: int) -> None:
+    def _check_crc(self, record: int | np.integer) -> None:
         entry = self._index[record]
         begin, length = int(entry["offset"]), int(entry["length"])
         data = self._files.bytes(
@@ -289,7 +289,7 @@ class Records:
         if not tfrecord.data_matches(data, 0, length):
             raise UserError(f"damaged record: wrong checksum: {self._where(record)}")
 
-    def _where(self, record: int) -> str:
+    def _where(self, record: int | np.integer) -> str:
         """File, record number, clip and byte of a record, and what to do."""
         shard = int(self._shard[record])
         first = int(np.searchsorted(self._shard, shard))

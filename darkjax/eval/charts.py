@@ -26,8 +26,8 @@ class Series:
     """One curve: a name, steps and values of the same length; NaN leaves a gap."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
 
 
 def line_chart(title: str, series: Sequence[Series], *, percent: bool = False) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +13,8 @@ from darkjax.errors import UserError
 from darkjax.nearest import did_you_mean
 
 __all__ = ["ARCHITECTURES", "build", "default", "fields_of", "resolve"]
+
+Fields = Any  # a dict or an ml_collections.ConfigDict, which is not a Mapping to Python
 
 
 def is_outside(name: str) -> bool:
@@ -39,7 +40,7 @@ def outside(name: str, field: str) -> Any:
 
 
 def build(
-    config: Mapping[str, Any], num_classes: int | None, *, section: str = "model", **defaults: Any
+    config: Fields, num_classes: int | None, *, section: str = "model", **defaults: Any
 ) -> nn.Module:
     """A model from `config`: its `name` and the fields of its class.
 
@@ -67,7 +68,7 @@ def build(
 
 
 def resolve(
-    name: str, fields: Mapping[str, Any], section: str = "model", named: str = ""
+    name: str, fields: Fields, section: str = "model", named: str = ""
 ) -> tuple[type[nn.Module], dict[str, Any]]:
     """The class of `name` and its fields: those given and those that the name stands for.
 

@@ -17,6 +17,7 @@ whole. The paper's R(2+1)D-BERT and the release return the L2-normalised tokens 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -149,7 +150,7 @@ class R2Plus1DBert(nn.Module):
 
     num_classes: int | None
     views: int = 1
-    backbone: dict[str, Any] | None = None
+    backbone: Mapping[str, Any] | None = None
     depth: int = 1
     heads: int = 8
     bert_dropout: float = 0.1

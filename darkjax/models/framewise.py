@@ -54,6 +54,6 @@ def as_clips(frames: Float[Array, "*B H W C"], dtype: Any) -> Float[Array, "N T 
     return frames.astype(dtype)
 
 
-def like(x: Float[Array, "N T H W C"], frames: Float[Array, "*B H W _"]) -> Float[Array, "..."]:
+def like(x: Float[Array, "N T h w C"], frames: Float[Array, "*B H W _"]) -> Float[Array, "..."]:
     """`x` float32 with the leading axes of `frames` again."""
     return x.astype(jnp.float32).reshape(*frames.shape[:-3], *x.shape[-3:])

@@ -18,6 +18,7 @@ All are fields here; `darkjax/methods/lift.py` lists them with our choices.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -121,7 +122,7 @@ class PartialViT(nn.Module):
     """
 
     width: int
-    vit: dict[str, Any]
+    vit: Mapping[str, Any]
     remat: bool
     dtype: Any
 
@@ -161,8 +162,8 @@ class LiftNet(nn.Module):
     tokens: tuple[int, int, int] = (4, 7, 7)
     head_width: int = 512
     luminous_net: str = "r2plus1d"
-    luminous: dict[str, Any] | None = None
-    pvit: dict[str, Any] | None = None
+    luminous: Mapping[str, Any] | None = None
+    pvit: Mapping[str, Any] | None = None
     bn_group: int = 0
     remat: bool = False
     dtype: Any = jnp.float32

@@ -161,7 +161,7 @@ class Merging(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T H W E"]) -> Float[Array, "B T h w 2E"]:
+    def __call__(self, x: Float[Array, "B T H W E"]) -> Float[Array, "B T h w 2*E"]:
         height, breadth, width = x.shape[2:]
         x = jnp.pad(x, ((0, 0), (0, 0), (0, height % 2), (0, breadth % 2), (0, 0)))
         # Order of the originals: down the rows first.

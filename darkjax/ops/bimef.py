@@ -17,7 +17,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, ScalarLike
 
 CAMERA_A, CAMERA_B = -0.3293, 1.1258
 _SMALL = 50  # pixels of a side of the picture whose entropy is judged
@@ -128,7 +128,7 @@ def bounded_minimum(
     fx = f(x)
     zero = jnp.float32(0)
 
-    def step(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(_: Int[Array, ""], state: tuple[Array, ...]) -> tuple[Array, ...]:
         lo, hi, x, w, v, fx, fw, fv, last, before, done = state
         middle = (lo + hi) / 2
         least = tiny * jnp.abs(x) + tolerance / 3
@@ -176,9 +176,9 @@ def bounded_minimum(
 @functools.partial(jax.jit, static_argnames=("sigma", "iterations"))
 def smooth_texture(
     light: Float[Array, "B H W"],
-    lam: float = 0.5,
+    lam: ScalarLike = 0.5,
     sigma: int = 5,
-    sharpness: float = 1e-3,
+    sharpness: ScalarLike = 1e-3,
     iterations: int = 300,
 ) -> Float[Array, "B H W"]:
     """The illumination without its texture: `(1 + lam * Laplacian_w) T = light` on a torus.
@@ -201,7 +201,7 @@ def smooth_texture(
             + down * (x - jnp.roll(x, -1, -2))
         )
 
-    def step(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(_: Int[Array, ""], carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, r, p, rz = carry
         ap = apply(p)
         alpha = _ratio(rz, _dot(p, ap))
@@ -215,7 +215,7 @@ def smooth_texture(
     return jax.lax.fori_loop(0, iterations, step, (light, r, z, _dot(r, z)))[0]
 
 
-def _texture_weights(light: Array, axis: int, sigma: int, sharpness: float) -> Array:
+def _texture_weights(light: Array, axis: int, sigma: int, sharpness: ScalarLike) -> Array:
     slope = jnp.roll(light, -1, axis) - light
     length = light.shape[axis]
     # A centred window, zeros outside; an even one reaches one further ahead, as `filter2` does.

@@ -63,7 +63,9 @@ def lime(
     return jnp.clip(x / light[..., None], 0, 1).astype(video.dtype)
 
 
-def lime_uint8(video: UInt8[Array, "*B H W C"], **fields: float) -> UInt8[Array, "*B H W C"]:
+def lime_uint8(
+    video: UInt8[Array | np.ndarray, "*B H W C"], **fields: float
+) -> UInt8[Array, "*B H W C"]:
     """LIME of 8-bit frames, truncated to 8 bits again as the released code does."""
     out = lime(jnp.asarray(video).astype(jnp.float32) / 255, **fields)  # type: ignore[arg-type]
     return (out * 255).astype(jnp.uint8)

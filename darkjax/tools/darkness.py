@@ -27,6 +27,7 @@ import concurrent.futures
 import csv
 import dataclasses
 import hashlib
+import io
 import multiprocessing
 import os
 import pathlib
@@ -253,15 +254,13 @@ def _rows(clips: Sequence[Clip], seen: Sequence[Seen], classes: Sequence[str]) -
     ]
 
 
-def _csv(rows: Sequence[Sequence[Any]], columns: Sequence[str], file: TextIO) -> None:
+def _csv(rows: Sequence[Sequence[Any]], columns: Sequence[str], file: TextIO | io.StringIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
 
 
 def _csv_file(path: pathlib.Path, rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
-    import io
-
     text = io.StringIO()
     _csv(rows, columns, text)
     _write(path, text.getvalue())

@@ -204,7 +204,7 @@ def _image(job: Job, enhance: enhancers.Enhancer, floats: bool) -> tuple[str, li
     if floats:
         _save(job.target.with_suffix(".npy"), after)
     height, width = before.shape[:2]
-    words = [f"{width}x{height}", _brightness(before.mean(), after.mean()), *notes]
+    words = [f"{width}x{height}", _brightness(float(before.mean()), float(after.mean())), *notes]
     return ", ".join(words), [enhancement.cell(before), enhancement.cell(after)]
 
 

@@ -85,7 +85,7 @@ def shapes(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def normalise_for(
     weights: Weights,
-) -> Callable[[Float[Array, "*B C"]], Float[Array, "*B C"]]:
+) -> Callable[[Float[Array | np.ndarray, "*B C"]], Float[Array, "*B C"]]:
     """A function from video in [0, 1], RGB, channels last, to what the weights were trained on.
 
     It scales (to 0-255 where they want it), turns RGB into BGR, subtracts the mean and divides
@@ -93,7 +93,7 @@ def normalise_for(
     """
     p = weights.preprocess
 
-    def normalise(video: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
+    def normalise(video: Float[Array | np.ndarray, "*B C"]) -> Float[Array, "*B C"]:
         video = jnp.asarray(video)
         if not jnp.issubdtype(video.dtype, jnp.floating):
             raise ValueError(f"expected float video in [0, 1], found {video.dtype}: divide by 255")

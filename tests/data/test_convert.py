@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -373,18 +374,13 @@ def test_module_runs_and_help_imports_nothing_heavy(tmp_path):
 def test_progress_is_redrawn_only_on_a_terminal(monkeypatch):
     from darkjax.data.progress import Progress
 
-    class Stream:
+    class Stream(io.StringIO):
         def __init__(self, tty):
-            self.tty, self.text = tty, ""
+            super().__init__()
+            self.tty = tty
 
         def isatty(self):
             return self.tty
-
-        def write(self, text):
-            self.text += text
-
-        def flush(self):
-            pass
 
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -395,8 +391,8 @@ def test_progress_is_redrawn_only_on_a_terminal(monkeypatch):
             now[0] += 0.25
             progress.update(step)
         progress.close()
-        assert stream.text.count("clips/s") == (60 if tty else updates)
-        assert ("\r" in stream.text) == tty
+        assert stream.getvalue().count("clips/s") == (60 if tty else updates)
+        assert ("\r" in stream.getvalue()) == tty
     assert progress.line(50) == "50/100 clips, 3.3 clips/s, 15 s left"
     now[0] += 15
     taken_up = Progress(10_000, "clips", Stream(False), before=4_000)  # by an earlier run

@@ -1,7 +1,6 @@
 """Random numbers of a step: no two purposes draw from one key."""
 
-from types import SimpleNamespace
-
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +30,9 @@ def test_dropout_and_every_example_have_keys_of_their_own(file, stage, monkeypat
         given["augment"] = key
         return video, target
 
-    monkeypatch.setattr(models, "build", lambda *args, **kwargs: SimpleNamespace(apply=network))
+    module = nn.Dense(1)  # of the right type; a module is frozen
+    object.__setattr__(module, "apply", network)
+    monkeypatch.setattr(models, "build", lambda *args, **kwargs: module)
     monkeypatch.setattr(augment, "augment", augmented)
     config = configs.load(f"{tiny_run.ROOT}/configs/{file}.py:demo")
     if "objective" in config[stage]:

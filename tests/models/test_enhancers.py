@@ -26,7 +26,7 @@ LIGHT = ("zero_dce", "zero_dce_light", "zero_dce_light without bn", "sci", "kind
 
 
 def frames(*shape, seed=0):
-    return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).uniform(0, 1, shape), jnp.float32)
 
 
 def init(net, x):
@@ -98,10 +98,10 @@ def test_curves_keep_the_range():
     for step in curves.steps(x, jnp.zeros((4, 5, 24))):
         np.testing.assert_array_equal(step, x)
     r = 2 * frames(4, 5, 24, seed=3) - 1
-    for step in curves.steps(np.round(x), r):
+    for step in curves.steps(jnp.round(x), r):
         np.testing.assert_array_equal(step, np.round(x))
     # To the rounding of float32: exactly at |r| = 1 a value may pass the bound by one unit.
-    for step in curves.steps(x, np.sign(r)):
+    for step in curves.steps(x, jnp.sign(r)):
         assert step.min() >= -1e-6 and step.max() <= 1 + 1e-6
 
 
@@ -250,7 +250,7 @@ def test_kind_blur():
     np.testing.assert_allclose(kind._blur(jnp.full((5, 7, 1), 0.3), 3.0), 0.3, rtol=1e-6)
     point = np.zeros((31, 31, 1), np.float32)
     point[15, 15] = 1
-    y = np.asarray(kind._blur(point, 3.0))[..., 0]
+    y = np.asarray(kind._blur(jnp.asarray(point), 3.0))[..., 0]
     np.testing.assert_allclose(y.sum(), 1, rtol=1e-5)
     np.testing.assert_allclose(y[15, 18] / y[15, 15], np.exp(-0.5), rtol=1e-5)
     np.testing.assert_allclose(y, y.T, rtol=1e-6)

@@ -198,7 +198,7 @@ def stages(tmp_path_factory):
     with c.unlocked():
         c.teacher = configs.load(f"{ROOT}/configs/lift_arid.py:demo").teacher
     net = models.build(c.dtcm.enhancer, None)
-    one = jax.jit(lambda: net.init(jax.random.key(0), np.zeros((1, 4, 8, 8, 3)), train=False))()
+    one = jax.jit(lambda: net.init(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 3)), train=False))()
     one["params"] = jax.tree.map(lambda x: x + 0.1, one["params"])  # else near the identity
     both = {
         kind: {"enhancer": tree, "classifier": {"w": np.zeros(3)}} for kind, tree in one.items()

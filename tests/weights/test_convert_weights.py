@@ -339,7 +339,7 @@ def test_the_frame_count_comes_from_the_weights(tmp_path):
     state = tiny_zoo.state_dict("tiny_tin", clip=(16, 16, 16))
     weights = run(tmp_path, state, "tiny_tin")
     assert weights.card.input == (16, 16, 16) and weights.preprocess.frames == 16
-    video = np.zeros((1, 16, 16, 16, 3), np.float32)
+    video = jnp.zeros((1, 16, 16, 16, 3))
     jax.eval_shape(lambda v: weights.model().apply(v, video, train=False), weights.variables)
     odd = tiny_zoo.state_dict("tiny_tin", clip=(5, 16, 16))
     assert run(tmp_path, odd, "tiny_tin", out="five", input=(5, 16, 16)).card.input[0] == 5

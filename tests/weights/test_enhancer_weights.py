@@ -98,7 +98,7 @@ def test_sci_aliases():
     from darkjax.weights.families import enhancers
 
     keys = ["calibrate.convs.0.bias"] + [f"calibrate.blocks.{i}.0.bias" for i in range(11)]
-    state = {key: np.float32(i) for i, key in enumerate(keys)}
+    state = {key: np.asarray(i, np.float32) for i, key in enumerate(keys)}
     found = enhancers._last_alias(state)
     assert found == {"calibrate.convs.0.bias": 11.0}
 

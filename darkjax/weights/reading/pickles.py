@@ -12,6 +12,7 @@ replaced, and because its memo is a dict: the C one's is an array as long as a f
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
 from typing import IO, Any, ClassVar
@@ -20,8 +21,10 @@ from darkjax.errors import UserError
 from darkjax.weights.reading.pickle_table import ALLOWED, PYTHON_2
 from darkjax.weights.reading.standins import Array, Dtype, Inert, Malformed
 
+File = IO[bytes] | io.BufferedIOBase  # the second: bytes in memory, which have no name
 
-def load(file: IO[bytes], where: str, storages: Callable[[Any], Any] | None = None) -> Any:
+
+def load(file: File, where: str, storages: Callable[[Any], Any] | None = None) -> Any:
     """The next pickle of `file` as plain containers, `Tensor` and `Array`.
 
     Args:
@@ -48,7 +51,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     stack: list[Any]
     readline: Callable[[], bytes]
 
-    def __init__(self, file: IO[bytes], where: str, storages: Callable[[Any], Any] | None):
+    def __init__(self, file: File, where: str, storages: Callable[[Any], Any] | None):
         # latin1 leaves Python 2's byte strings as they are
         super().__init__(file, encoding="latin1")
         self._where, self._storages = where, storages
