@@ -8,6 +8,7 @@ import ml_collections
 
 from darkjax.errors import UserError
 from darkjax.nearest import did_you_mean
+from darkjax.ops.augment import default_config
 
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
@@ -120,27 +121,17 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     return c
 
 
+def augment(**chances: float) -> ml_collections.ConfigDict:
+    """Every augmentation at its default strength; those that are not named have a `p` of 0."""
+    found = ml_collections.ConfigDict(default_config())
+    for name in set(found) - {"border"}:
+        found[name].p = chances.get(name, 0.0)
+    return found
+
+
 def light_augment(flip: float = 0.5) -> ml_collections.ConfigDict:
     """Mirroring alone; the other augmentations are there to be turned on by their `p`."""
-    return ml_collections.ConfigDict(
-        {
-            "flip": {"p": flip},
-            "jitter": {"p": 0.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0},
-            "affine": {
-                "p": 0.0,
-                "degrees": 10.0,
-                "translate": 0.1,
-                "scale": (0.9, 1.1),
-                "shear": 5.0,
-            },
-            "optical": {"p": 0.0, "limit": 0.05},
-            "elastic": {"p": 0.0, "alpha": 40.0, "sigma": 6.0},
-            "rain": {"p": 0.0, "density": 0.1, "length": 12.0, "brightness": 0.4, "slant": 0.2},
-            "frame_shuffle": {"p": 0.0, "window": 0},
-            "cutmix": {"p": 0.0, "alpha": 1.0},
-            "border": "reflect",
-        }
-    )
+    return augment(flip=flip)
 
 
 def words(

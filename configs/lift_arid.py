@@ -126,24 +126,15 @@ def student() -> ml_collections.ConfigDict:
 
 def augment() -> ml_collections.ConfigDict:
     """The paper's augmentations (Section V-B); their strengths are ours."""
-    return ml_collections.ConfigDict(
-        {
-            "flip": {"p": 0.5},
-            "jitter": {"p": 0.5, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.0},
-            "affine": {
-                "p": 0.5,
-                "degrees": 10.0,
-                "translate": 0.1,
-                "scale": (0.9, 1.1),
-                "shear": 5.0,
-            },
-            "optical": {"p": 0.5, "limit": 0.05},
-            "elastic": {"p": 0.25, "alpha": 40.0, "sigma": 6.0},
-            "rain": {"p": 0.1, "density": 0.1, "length": 12.0, "brightness": 0.4, "slant": 0.2},
-            "frame_shuffle": {"p": 0.1, "window": 0},
-            "cutmix": {"p": 0.5, "alpha": 1.0},
-            "border": "reflect",
-        }
+    return common.augment(
+        flip=0.5,
+        jitter=0.5,
+        affine=0.5,
+        optical=0.5,
+        elastic=0.25,
+        rain=0.1,
+        frame_shuffle=0.1,
+        cutmix=0.5,
     )
 
 

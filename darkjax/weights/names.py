@@ -27,6 +27,13 @@ Change = Callable[[StateDict], StateDict]
 LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
+# The convolution beside a block, as torchvision and its descendants name it.
+SHORTCUT = (
+    (r"layer(\d)\.(\d+)\.downsample\.0", r"stage\1_\2/shortcut"),
+    (r"layer(\d)\.(\d+)\.downsample\.1", r"stage\1_\2/shortcut_bn"),
+)
+
+
 class NameMap(NamedTuple):
     """How one family names things.
 

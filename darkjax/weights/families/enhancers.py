@@ -174,75 +174,69 @@ GUO = "Zero-DCE: Guo et al. 2020, arXiv 2001.06826"
 ZHANG = "KinD: Zhang et al. 2019, arXiv 1905.04161"
 ALONE, WHOLE = _kind(prefixes=False), _kind(prefixes=True)
 
+
+def _arch(
+    paper: str, name: str, names: NameMap, infer: Callable[[StateDict], dict[str, Any]], **more: Any
+) -> Arch:
+    return Arch(paper, {"name": name}, names, infer, **{"preprocess": PLAIN, "input": SIZE, **more})
+
+
 ARCHS = {
-    "zero_dce": Arch(
-        paper=GUO,
-        model={"name": "zero_dce"},
-        names=ZERO_DCE,
-        infer=_curves,
-        preprocess=PLAIN,
-        input=SIZE,
+    "zero_dce": _arch(
+        GUO,
+        "zero_dce",
+        ZERO_DCE,
+        _curves,
         files=("Epoch99.pth",),
         licence="non-commercial research (Zero-DCE)",
     ),
-    "zero_dce_light": Arch(
-        paper="DTCM: Tu et al. 2023, the light Zero-DCE of Section III-D",
-        model={"name": "zero_dce_light"},
-        names=ZERO_DCE_LIGHT,
-        infer=_light,
-        preprocess=PLAIN,
-        input=SIZE,
+    "zero_dce_light": _arch(
+        "DTCM: Tu et al. 2023, the light Zero-DCE of Section III-D",
+        "zero_dce_light",
+        ZERO_DCE_LIGHT,
+        _light,
     ),
-    "sci": Arch(
-        paper="SCI: Ma et al. 2022, arXiv 2204.10137",
-        model={"name": "sci"},
-        names=SCI,
-        infer=_stages,
-        preprocess=PLAIN,
-        input=SIZE,
+    "sci": _arch(
+        "SCI: Ma et al. 2022, arXiv 2204.10137",
+        "sci",
+        SCI,
+        _stages,
         files=("easy.pt", "medium.pt", "difficult.pt"),
         licence="MIT (SCI)",
     ),
-    "kind": Arch(
-        paper=f"{ZHANG}, its nets joined",
-        model={"name": "kind"},
-        names=NameMap(WHOLE["decomposition"] + WHOLE["adjustment"] + WHOLE["restoration"]),
-        infer=_kind_parts,
-        preprocess=PLAIN,
-        input=SIZE,
+    "kind": _arch(
+        f"{ZHANG}, its nets joined",
+        "kind",
+        NameMap(WHOLE["decomposition"] + WHOLE["adjustment"] + WHOLE["restoration"]),
+        _kind_parts,
     ),
-    "kind_decomposition": Arch(
-        paper=ZHANG,
-        model={"name": "kind_decomposition"},
-        names=NameMap(ALONE["decomposition"]),
-        infer=_needs("DecomNet/"),
-        preprocess=PLAIN,
-        input=SIZE,
+    "kind_decomposition": _arch(
+        ZHANG,
+        "kind_decomposition",
+        NameMap(ALONE["decomposition"]),
+        _needs("DecomNet/"),
         files=("decom_net.npz",),
     ),
-    "kind_adjustment": Arch(
-        paper=ZHANG,
-        model={"name": "kind_adjustment"},
-        names=NameMap(ALONE["adjustment"]),
-        infer=_needs("Illumination_adjust_net/"),
+    "kind_adjustment": _arch(
+        ZHANG,
+        "kind_adjustment",
+        NameMap(ALONE["adjustment"]),
+        _needs("Illumination_adjust_net/"),
         preprocess=Preprocess(mean=(0.0,) * 2, std=(1.0,) * 2, **IMAGE),
-        input=SIZE,
         files=("illumination_adjust_net.npz",),
     ),
-    "kind_restoration": Arch(
-        paper=ZHANG,
-        model={"name": "kind_restoration"},
-        names=NameMap(ALONE["restoration"]),
-        infer=_needs("Restoration_net/"),
+    "kind_restoration": _arch(
+        ZHANG,
+        "kind_restoration",
+        NameMap(ALONE["restoration"]),
+        _needs("Restoration_net/"),
         preprocess=Preprocess(mean=(0.0,) * 4, std=(1.0,) * 4, **IMAGE),
-        input=SIZE,
     ),
-    "stable_llve": Arch(
-        paper="StableLLVE: Zhang et al. 2021, CVPR",
-        model={"name": "stable_llve"},
-        names=UNET,
-        infer=_needs("outc.conv.weight"),
+    "stable_llve": _arch(
+        "StableLLVE: Zhang et al. 2021, CVPR",
+        "stable_llve",
+        UNET,
+        _needs("outc.conv.weight"),
         preprocess=Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3, order="BGR", **IMAGE),
-        input=SIZE,
     ),
 }

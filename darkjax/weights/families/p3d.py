@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from darkjax.weights.arch import IMAGENET, Arch, Preprocess, classes_of
-from darkjax.weights.names import NameMap
+from darkjax.weights.names import SHORTCUT, NameMap
 
 BLOCK = r"layer(\d)\.(\d+)\."
 # `conv_normal` is the 2-D convolution of the last stage, which has no conv2 and conv3.
@@ -12,8 +12,7 @@ NAMES = NameMap(
     (
         (r"conv1_custom", "stem"),
         (r"bn1", "stem_bn"),
-        (BLOCK + r"downsample\.0", r"stage\1_\2/shortcut"),
-        (BLOCK + r"downsample\.1", r"stage\1_\2/shortcut_bn"),
+        *SHORTCUT,
         *((BLOCK + f"conv{n}", rf"stage\1_\2/{name}") for n, name in LAYERS.items()),
         *((BLOCK + f"bn{n}", rf"stage\1_\2/{name}_bn") for n, name in LAYERS.items()),
         (r"fc", "head"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from darkjax.weights.arch import KINETICS, Arch, Preprocess, classes_of
-from darkjax.weights.names import NameMap
+from darkjax.weights.names import SHORTCUT, NameMap
 
 NAMES = NameMap(
     (
@@ -11,8 +11,7 @@ NAMES = NameMap(
         (r"stem\.1", "stem_bn1"),
         (r"stem\.3", "stem_temporal"),
         (r"stem\.4", "stem_bn2"),
-        (r"layer(\d)\.(\d+)\.downsample\.0", r"stage\1_\2/shortcut"),
-        (r"layer(\d)\.(\d+)\.downsample\.1", r"stage\1_\2/shortcut_bn"),
+        *SHORTCUT,
         (r"layer(\d)\.(\d+)\.conv(\d)\.0\.0", r"stage\1_\2/conv\3/spatial"),
         (r"layer(\d)\.(\d+)\.conv(\d)\.0\.1", r"stage\1_\2/conv\3/bn"),
         (r"layer(\d)\.(\d+)\.conv(\d)\.0\.3", r"stage\1_\2/conv\3/temporal"),

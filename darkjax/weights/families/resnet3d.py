@@ -12,14 +12,13 @@ from darkjax.weights.arch import (
     Preprocess,
     classes_of,
 )
-from darkjax.weights.names import NameMap
+from darkjax.weights.names import SHORTCUT, NameMap
 
 NAMES = NameMap(
     (
         (r"conv1", "stem"),
         (r"bn1", "stem_bn"),
-        (r"layer(\d)\.(\d+)\.downsample\.0", r"stage\1_\2/shortcut"),
-        (r"layer(\d)\.(\d+)\.downsample\.1", r"stage\1_\2/shortcut_bn"),
+        *SHORTCUT,
         (r"layer(\d)\.(\d+)\.(conv\d|bn\d)", r"stage\1_\2/\3"),
         (r"fc", "head"),
     )
@@ -28,8 +27,7 @@ NAMES_TV = NameMap(
     (
         (r"stem\.0", "stem"),
         (r"stem\.1", "stem_bn"),
-        (r"layer(\d)\.(\d+)\.downsample\.0", r"stage\1_\2/shortcut"),
-        (r"layer(\d)\.(\d+)\.downsample\.1", r"stage\1_\2/shortcut_bn"),
+        *SHORTCUT,
         (r"layer(\d)\.(\d+)\.conv(\d)\.0", r"stage\1_\2/conv\3"),
         (r"layer(\d)\.(\d+)\.conv(\d)\.1", r"stage\1_\2/bn\3"),
         (r"fc", "head"),

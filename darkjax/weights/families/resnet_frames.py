@@ -9,15 +9,14 @@ the interlacing is then missing and keeps its initial values.
 from __future__ import annotations
 
 from darkjax.weights.arch import IMAGENET, Arch, Preprocess, classes_of
-from darkjax.weights.names import NameMap
+from darkjax.weights.names import SHORTCUT, NameMap
 
 BLOCK = r"layer(\d)\.(\d+)\."
 NAMES = NameMap(
     (
         (r"conv1", "stem"),
         (r"bn1", "stem_bn"),
-        (BLOCK + r"downsample\.0", r"stage\1_\2/shortcut"),
-        (BLOCK + r"downsample\.1", r"stage\1_\2/shortcut_bn"),
+        *SHORTCUT,
         (BLOCK + r"conv1\.net2?", r"stage\1_\2/conv1"),
         (BLOCK + r"conv1\.net1\.biasnet\.net\.conv", r"stage\1_\2/interlace/offset_conv"),
         (BLOCK + r"conv1\.net1\.biasnet\.net\.fc", r"stage\1_\2/interlace/offset_fc1"),
