@@ -55,12 +55,14 @@ def run(main: Callable[[], int | None], closed: str = "") -> NoReturn:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line; abbreviated options are not taken."""
 
-    def __init__(self, module: str, doc: str, example: str = ""):
-        """`module` as in `python -m module`; `doc` is its docstring, `example` ends the help."""
+    def __init__(self, module: str, doc: str, example: str | None = None):
+        """`module` as in `python -m module`; `doc` is its docstring, of which the first line begins
+        the help and `example` ends it, or else the rest of it."""
+        first, _, rest = doc.partition("\n")
         super().__init__(
             prog=f"python -m {module}",
-            description=doc.splitlines()[0],
-            epilog=example,
+            description=first,
+            epilog=rest if example is None else example,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

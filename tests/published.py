@@ -13,33 +13,43 @@ import numpy as np
 import torch_files as tf
 
 Arrays = dict[str, np.ndarray]
+Rules = tuple[tuple[str, str], ...]
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-R2PLUS1D = (
-    (r"stem_spatial", r"stem.0"),
-    (r"stem_bn1", r"stem.1"),
-    (r"stem_temporal", r"stem.3"),
-    (r"stem_bn2", r"stem.4"),
-    (r"stage(\d)_(\d+)/shortcut", r"layer\1.\2.downsample.0"),
-    (r"stage(\d)_(\d+)/shortcut_bn", r"layer\1.\2.downsample.1"),
-    (r"stage(\d)_(\d+)/conv(\d)/spatial", r"layer\1.\2.conv\3.0.0"),
-    (r"stage(\d)_(\d+)/conv(\d)/bn", r"layer\1.\2.conv\3.0.1"),
-    (r"stage(\d)_(\d+)/conv(\d)/temporal", r"layer\1.\2.conv\3.0.3"),
-    (r"stage(\d)_(\d+)/bn(\d)", r"layer\1.\2.conv\3.1"),
-    (r"head", r"fc"),
+
+
+def rules(text: str) -> Rules:
+    """A table with two columns: an expression that matches a path of ours, the original's name."""
+    pairs = (line.split() for line in text.strip().splitlines())
+    return tuple((ours, theirs) for ours, theirs in pairs)
+
+
+R2PLUS1D = rules(
+    r"""
+    stem_spatial                       stem.0
+    stem_bn1                           stem.1
+    stem_temporal                      stem.3
+    stem_bn2                           stem.4
+    stage(\d)_(\d+)/shortcut           layer\1.\2.downsample.0
+    stage(\d)_(\d+)/shortcut_bn        layer\1.\2.downsample.1
+    stage(\d)_(\d+)/conv(\d)/spatial   layer\1.\2.conv\3.0.0
+    stage(\d)_(\d+)/conv(\d)/bn        layer\1.\2.conv\3.0.1
+    stage(\d)_(\d+)/conv(\d)/temporal  layer\1.\2.conv\3.0.3
+    stage(\d)_(\d+)/bn(\d)             layer\1.\2.conv\3.1
+    head                               fc
+    """
 )
-VIT = (
-    (r"cls", r"cls"),
-    (r"position", r"Transformer/posembed_input/pos_embedding"),
-    (r"block(\d+)/norm1/(.*)", r"Transformer/encoderblock_\1/LayerNorm_0/\2"),
-    (r"block(\d+)/norm2/(.*)", r"Transformer/encoderblock_\1/LayerNorm_2/\2"),
-    (r"block(\d+)/mlp/fc1/(.*)", r"Transformer/encoderblock_\1/MlpBlock_3/Dense_0/\2"),
-    (r"block(\d+)/mlp/fc2/(.*)", r"Transformer/encoderblock_\1/MlpBlock_3/Dense_1/\2"),
-    (
-        r"block(\d+)/attention/(.*)",
-        r"Transformer/encoderblock_\1/MultiHeadDotProductAttention_1/\2",
-    ),
-    (r"norm/(.*)", r"Transformer/encoder_norm/\1"),
-    (r"(embedding|head)/(.*)", r"\1/\2"),
+VIT = rules(
+    r"""
+    cls                        cls
+    position                   Transformer/posembed_input/pos_embedding
+    block(\d+)/norm1/(.*)      Transformer/encoderblock_\1/LayerNorm_0/\2
+    block(\d+)/norm2/(.*)      Transformer/encoderblock_\1/LayerNorm_2/\2
+    block(\d+)/mlp/fc1/(.*)    Transformer/encoderblock_\1/MlpBlock_3/Dense_0/\2
+    block(\d+)/mlp/fc2/(.*)    Transformer/encoderblock_\1/MlpBlock_3/Dense_1/\2
+    block(\d+)/attention/(.*)  Transformer/encoderblock_\1/MultiHeadDotProductAttention_1/\2
+    norm/(.*)                  Transformer/encoder_norm/\1
+    (embedding|head)/(.*)      \1/\2
+    """
 )
 HEAD = 64  # width of a head of every published ViT
 
@@ -56,7 +66,7 @@ def ig65m(path: pathlib.Path, ours: Arrays) -> None:
     state = {}
     for key, value in ours.items():
         module, _, leaf = key.rpartition("/")
-        name = _renamed(module, R2PLUS1D)
+        name = renamed(module, R2PLUS1D)
         state[f"{name}.{LEAVES.get(leaf, leaf)}"] = np.moveaxis(
             value, *(((-1, -2), (0, 1)) if leaf == "kernel" else ((), ()))
         )
@@ -74,10 +84,10 @@ def google(path: pathlib.Path, ours: Arrays) -> None:
             value = value.reshape(*value.shape[:-1], width // HEAD, HEAD)
         elif key.endswith("attention/out/kernel"):
             value = value.reshape(width // HEAD, HEAD, width)
-        state[_renamed(key, VIT)] = value
+        state[renamed(key, VIT)] = value
     np.savez(path, **state)
 
 
-def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+def renamed(name: str, rules: Rules) -> str:
     pattern, theirs = next(rule for rule in rules if re.fullmatch(rule[0], name))
     return re.sub(pattern, theirs, name)

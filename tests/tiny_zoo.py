@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import re
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import torch_files
+from published import LEAVES, renamed, rules
 
 from darkjax import models
 from darkjax.optim import flatten
@@ -57,25 +57,20 @@ def get(name: str) -> Arch:
 
 
 # our path -> the original's name, for both families
-ORIGINAL = (
-    (r"stem_bn/(.*)", r"bn1.\1"),
-    (r"stem/(.*)", r"conv1.\1"),
-    (r"stage(\d)_(\d+)/shortcut_bn/(.*)", r"layer\1.\2.downsample.1.\3"),
-    (r"stage(\d)_(\d+)/shortcut/(.*)", r"layer\1.\2.downsample.0.\3"),
-    (r"stage(\d)_(\d+)/interlace/offset_conv/(.*)", r"layer\1.\2.conv1.net1.biasnet.net.conv.\3"),
-    (r"stage(\d)_(\d+)/interlace/offset_fc1/(.*)", r"layer\1.\2.conv1.net1.biasnet.net.fc.\3"),
-    (
-        r"stage(\d)_(\d+)/interlace/offset_fc2/(.*)",
-        r"layer\1.\2.conv1.net1.biasnet.net.lastlayer.\3",
-    ),
-    (
-        r"stage(\d)_(\d+)/interlace/weight_conv/(.*)",
-        r"layer\1.\2.conv1.net1.weightnet.net.lastlayer.\3",
-    ),
-    (r"stage(\d)_(\d+)/(\w+)/(.*)", r"layer\1.\2.\3.\4"),
-    (r"head/(.*)", r"fc.\1"),
+ORIGINAL = rules(
+    r"""
+    stem_bn/(.*)                                bn1.\1
+    stem/(.*)                                   conv1.\1
+    stage(\d)_(\d+)/shortcut_bn/(.*)            layer\1.\2.downsample.1.\3
+    stage(\d)_(\d+)/shortcut/(.*)               layer\1.\2.downsample.0.\3
+    stage(\d)_(\d+)/interlace/offset_conv/(.*)  layer\1.\2.conv1.net1.biasnet.net.conv.\3
+    stage(\d)_(\d+)/interlace/offset_fc1/(.*)   layer\1.\2.conv1.net1.biasnet.net.fc.\3
+    stage(\d)_(\d+)/interlace/offset_fc2/(.*)   layer\1.\2.conv1.net1.biasnet.net.lastlayer.\3
+    stage(\d)_(\d+)/interlace/weight_conv/(.*)  layer\1.\2.conv1.net1.weightnet.net.lastlayer.\3
+    stage(\d)_(\d+)/(\w+)/(.*)                  layer\1.\2.\3.\4
+    head/(.*)                                   fc.\1
+    """
 )
-LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
 def state_dict(
@@ -95,8 +90,7 @@ def state_dict(
                 value = np.moveaxis(value, (-1, -2), (0, 1))
                 if flat and value.ndim == 5:
                     value = value[:, :, 0]
-            pattern, theirs = next(r for r in ORIGINAL if re.fullmatch(r[0], path))
-            key = re.sub(pattern, theirs, path)
+            key = renamed(path, ORIGINAL)
             module, _, leaf_name = key.rpartition(".")
             found[f"{module}.{LEAVES.get(leaf_name, leaf_name)}"] = value.astype(np.float32)
             if leaf_name == "var":

@@ -219,11 +219,8 @@ def _counts(text: str) -> dict[str, int]:
         raise argparse.ArgumentTypeError(f"expected train:80,test:20; found {text!r}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m darkjax.data.convert", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+def _parser() -> program.Parser:
+    parser = program.Parser("darkjax.data.convert", __doc__)
     add = parser.add_argument
     add("--verify", metavar="DIR", help="check a converted dataset and convert nothing")
     add("--dataset", help=f"one of {', '.join(sorted(DATASETS))}")

@@ -46,6 +46,7 @@ from darkjax import losses, models
 from darkjax.errors import UserError
 from darkjax.losses import enhancement as enhance_losses
 from darkjax.methods import base
+from darkjax.methods.enhancer import darkness
 
 OBJECTIVES = ("total", "recognition")
 SEES = {"": "classifier/"}  # `mean` and `std` are those of the classifier's weights
@@ -111,16 +112,7 @@ class DTCM(base.Method):
         value = ce
         if self.learns:
             consistency = mean(enhance_losses.spatio_temporal_consistency(enhanced, video))
-            dark = mean(
-                enhance_losses.dark_enhancement(
-                    enhanced,
-                    seen["curves"],
-                    colour_weight=config.w_col,
-                    smooth_weight=config.w_tv,
-                    level=config.exposure,
-                    form=config.loss_form,
-                )
-            )
+            dark = mean(darkness(config, enhanced, seen["curves"]))
             metrics |= {"inconsistency": consistency, "dark": dark}
             if config.objective == "total":
                 value = ce + config.alpha * (config.w_stc * consistency + dark)

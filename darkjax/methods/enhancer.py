@@ -64,14 +64,7 @@ class Enhancer(base.Method):
         """The loss of each clip `[B]` or frame `[B, T]`; of DTCM's, all but the consistency."""
         config = self.config
         if config.objective == "dtcm":
-            return enhance_losses.dark_enhancement(
-                enhanced,
-                out["curves"],
-                colour_weight=config.w_col,
-                smooth_weight=config.w_tv,
-                level=config.exposure,
-                form=config.loss_form,
-            )
+            return darkness(config, enhanced, out["curves"])
         if config.objective == "zero_dce":
             # Frames that share curves, k of them, share their smoothness.
             shared = jnp.repeat(out["curves"], self.net.k, axis=1)[:, : video.shape[1]]
@@ -82,6 +75,18 @@ class Enhancer(base.Method):
 
     def predict(self, variables, batch):
         return self.net.apply(variables, base.to_float(batch["video"]), train=False)
+
+
+def darkness(config: Any, enhanced: Array, curves: Array) -> Array:
+    """DTCM's Eq. 5 of each clip `[B]`, with the weights of a stage's section."""
+    return enhance_losses.dark_enhancement(
+        enhanced,
+        curves,
+        colour_weight=config.w_col,
+        smooth_weight=config.w_tv,
+        level=config.exposure,
+        form=config.loss_form,
+    )
 
 
 def make(config: Any, spec: base.Spec) -> Enhancer:

@@ -53,3 +53,16 @@ class Backbone(nn.Module):
             return x, out
         x = self.dropped(x, dropout, train)
         return nn.Dense(self.num_classes, kernel_init=init, name="head")(x), out
+
+
+class Block(nn.Module):
+    """Fields of a block of the small networks, and how it makes its convolutions."""
+
+    features: int
+    stride: int
+    norm: Any
+    dtype: Any
+
+    def conv(self, features: int, kernel: int, **options: Any) -> layers.ConvNorm:
+        """`layers.ConvNorm` with the block's norm and dtype."""
+        return layers.ConvNorm(features, kernel, self.norm, self.dtype, **options)

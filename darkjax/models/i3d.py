@@ -65,17 +65,18 @@ def window_mean(x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w C"]:
 
 
 class Unit(nn.Module):
-    """Convolution, batch norm, ReLU."""
+    """Convolution, batch norm, ReLU; padded as TensorFlow does, or by half the kernel."""
 
     features: int
     kernel: tuple[int, int, int]
     strides: tuple[int, int, int]
     norm: Any
     dtype: Any
+    same: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], *, train: bool) -> Float[Array, "B t h w O"]:
-        pads = same(x.shape, self.kernel, self.strides)
+        pads = same(x.shape, self.kernel, self.strides) if self.same else None
         conv = layers.Conv3D(
             self.features, self.kernel, self.strides, padding=pads, dtype=self.dtype, name="conv"
         )

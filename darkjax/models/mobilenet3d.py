@@ -12,13 +12,12 @@ Deviations: none known.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.backbone import Backbone
+from darkjax.models.backbone import Backbone, Block
 
 # (channels at width 1.0, blocks, stride of the first)
 V1_STAGES = ((64, 1, 2), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 1))
@@ -35,34 +34,25 @@ V2_STAGES = (
 STEM, LAST = 32, 1280
 
 
-class Separable(nn.Module):
+class Separable(Block):
     """V1's block: depthwise 3x3x3, pointwise, each with batch norm and ReLU."""
-
-    features: int
-    stride: int
-    norm: Any
-    dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = self.conv
         c, strides = x.shape[-1], (self.stride,) * 3
         x = conv(c, 3, strides=strides, groups=c, name="depthwise")(x, train)
         return conv(self.features, 1, name="pointwise")(x, train)
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(Block):
     """V2's block: expand, depthwise 3x3x3, project without activation (V2 Section 3.3)."""
 
-    features: int
-    expansion: int
-    stride: int
-    norm: Any
-    dtype: Any
+    expansion: int = 6
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = self.conv
         hidden, strides = x.shape[-1] * self.expansion, (self.stride,) * 3
         y = x
         if self.expansion != 1:
@@ -123,7 +113,7 @@ class MobileNetV2(Backbone):
             for i in range(blocks):
                 features, s = int(channels * self.width), 1 if i else stride
                 name = f"stage{stage}_{i}"
-                x = block(features, expansion, s, norm, self.dtype, name=name)(x, train)
+                x = block(features, s, norm, self.dtype, expansion, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
         x = conv(int(LAST * max(self.width, 1.0)), 1, name="last")(x, train)
         init = nn.initializers.normal(0.01)  # the original's

@@ -11,31 +11,17 @@ or smaller than 224 work, where the original fails.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from darkjax.models import layers
+from darkjax.models import i3d, layers
 from darkjax.models.i3d import STAGES, InceptionNet, scaled
 
-
-class Unit(nn.Module):
-    """Convolution, batch norm, ReLU; padded by half the kernel on both sides."""
-
-    features: int
-    kernel: tuple[int, int, int]
-    strides: tuple[int, int, int]
-    norm: Any
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T H W C"], *, train: bool) -> Float[Array, "B t h w O"]:
-        conv = layers.Conv3D(
-            self.features, self.kernel, self.strides, dtype=self.dtype, name="conv"
-        )
-        return nn.relu(self.norm(name="bn")(conv(x), train=train))
+Unit = functools.partial(i3d.Unit, same=False)
 
 
 class Separable(nn.Module):

@@ -13,7 +13,6 @@ averaged with itself.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,7 +21,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
-from darkjax.models.backbone import Backbone
+from darkjax.models.backbone import Backbone, Block
 
 STAGE_SIZES = (4, 8, 4)
 STEM = 24
@@ -50,18 +49,14 @@ def channel_shuffle(x: Float[Array, "*B C"], groups: int) -> Float[Array, "*B C"
     return x.reshape(*lead, groups, c // groups).swapaxes(-1, -2).reshape(x.shape)
 
 
-class UnitV1(nn.Module):
+class UnitV1(Block):
     """V1 Figure 2: (b) with stride 1, (c) with stride 2."""
 
-    features: int
-    stride: int
-    groups: int
-    norm: Any
-    dtype: Any
+    groups: int = 3
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = self.conv
         inputs, mid = x.shape[-1], self.features // 4
         # The unit after the stem has too few inputs for groups (V1 Section 3.2). The original asks
         # for exactly 24 of them: at another width that unit has groups too.
@@ -89,17 +84,12 @@ def _halve(x: Float[Array, "B T H W C"]) -> Float[Array, "B t h w C"]:
     return nn.pooling.pool(x, 0.0, jax.lax.add, (2, 3, 3), (2, 2, 2), pad) / 18
 
 
-class UnitV2(nn.Module):
+class UnitV2(Block):
     """V2 Figure 3: (c) with stride 1, (d) with stride 2."""
-
-    features: int
-    stride: int
-    norm: Any
-    dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B t h w O"]:
-        conv = functools.partial(layers.ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = self.conv
         inputs, half, strides = x.shape[-1], self.features // 2, (self.stride,) * 3
         if self.stride == 1:
             x, y = jnp.split(x, [inputs // 2], axis=-1)
@@ -139,7 +129,7 @@ class ShuffleNetV1(Backbone):
             for i in range(units):
                 features, stride = int(c * self.width), 1 if i else 2
                 name = f"stage{stage}_{i}"
-                x = unit(features, stride, self.groups, norm, self.dtype, name=name)(x, train)
+                x = unit(features, stride, norm, self.dtype, self.groups, name=name)(x, train)
                 out[f"stage{stage}/{i}"] = x
         return self.classified(x, out, train, dropout=self.dropout)
 

@@ -4,6 +4,7 @@ All of it is for grey pictures, float32, channels (if any) in front: [*B, H, W].
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,26 @@ def sizes(size: tuple[int, ...], scale: float, most: int) -> list[tuple[int, int
             break
         found.append(smaller)
     return found[::-1]
+
+
+def descended(
+    both: Float[Array, "2 H W"],
+    levels: Sequence[tuple[int, int]],
+    better: Callable[[Array, Array], Array],
+    *,
+    margin: int,
+    sigma: float,
+) -> Float[Array, "H W 2"]:
+    """The flow of two pictures from the coarsest of `levels` (of `sizes`) to the finest.
+
+    `better(both, flow)` is given the two pictures of a level, with `margin` more pixels on each
+    side, and the flow [2, h, w] of the level before; `sigma` as in `resized`.
+    """
+    flow = jnp.zeros((2, *levels[0]), jnp.float32)
+    for height, width in levels:
+        small = resized(both, height, width, margin=margin, sigma=sigma)
+        flow = better(small, flow_resized(flow, height, width))
+    return flow.transpose(1, 2, 0)
 
 
 def resized(

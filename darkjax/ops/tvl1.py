@@ -66,11 +66,7 @@ class TVL1:
         """Flow (x, y) in pixels from a grey picture in [0, 1] to the next, float32."""
         both = jnp.stack([first, second]) * _UNIT
         levels = pyramid.sizes(first.shape, self.scale_step, self.nscales)
-        flow = jnp.zeros((2, *levels[0]), jnp.float32)
-        for height, width in levels:
-            small = pyramid.resized(both, height, width, margin=2, sigma=self.sigma)
-            flow = self._level(small, pyramid.flow_resized(flow, height, width))
-        return flow.transpose(1, 2, 0)
+        return pyramid.descended(both, levels, self._level, margin=2, sigma=self.sigma)
 
     def _level(
         self, both: Float[Array, "2 h w"], flow: Float[Array, "2 H W"]

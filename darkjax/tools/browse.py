@@ -18,7 +18,6 @@ fold 1.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -89,11 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m darkjax.tools.browse", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+def _parser() -> program.Parser:
+    parser = program.Parser("darkjax.tools.browse", __doc__)
     parser.add_argument("directory", metavar="DIR", help="records, as the conversion wrote them")
     parser.add_argument("--config", default="", help="configs/FILE.py[:WORDS]; --config.FIELD=…")
     parser.add_argument("--stage", default="", help="of the config (default: its first)")

@@ -25,7 +25,6 @@ groups on both sides of a split that was published like that, a clip twice on th
 
 from __future__ import annotations
 
-import argparse
 import collections
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,11 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if found["faults"] else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m darkjax.tools.check_data", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+def _parser() -> program.Parser:
+    parser = program.Parser("darkjax.tools.check_data", __doc__)
     parser.add_argument("directory", metavar="DIR", help="records, as the conversion wrote them")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="read only N clips")
     parser.add_argument("--json", metavar="FILE", help="write all of it there, with every name")

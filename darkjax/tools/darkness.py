@@ -266,11 +266,8 @@ def _csv_file(path: pathlib.Path, rows: Sequence[Sequence[Any]], columns: Sequen
     _write(path, text.getvalue())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m darkjax.tools.darkness", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )  # fmt: skip
+def _parser() -> program.Parser:
+    parser = program.Parser("darkjax.tools.darkness", __doc__)
     add = parser.add_argument
     add("--dataset", default="folder", help=f"{', '.join(sorted(DATASETS))} (default: folder)")
     add("--raw", metavar="DIR", help="the dataset's files")

@@ -1,9 +1,8 @@
 """Parameter counts, frozen names, shared layers."""
 
-import json
-import os
 import pathlib
 
+import frozen_shapes
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from darkjax import models
 from darkjax.errors import UserError
 from darkjax.models import layers
-from darkjax.optim import flatten
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 VIDEO = jax.ShapeDtypeStruct((2, 8, 32, 32, 3), jnp.float32)
@@ -28,19 +26,7 @@ def test_lift_net_keeps_its_parameters():
     variables = jax.eval_shape(
         lambda *x: model.init(jax.random.key(0), *x, train=False), PAPER, PAPER
     )
-    found = {
-        f"{kind}/{path}": list(x.shape)
-        for kind in ("params", "batch_stats")
-        for path, x in flatten(variables[kind]).items()
-    }
-    path = GOLDEN / "lift_net.json"
-    if os.environ.get("DARKJAX_WRITE_GOLDEN"):
-        text = ",\n".join(f"{json.dumps(k)}: {v}" for k, v in sorted(found.items()))
-        path.write_text("{\n" + text + "\n}\n")
-    assert found == json.loads(path.read_text()), (
-        "names or shapes changed, and checkpoints with them; if that is meant: "
-        "DARKJAX_WRITE_GOLDEN=1 python -m pytest tests/models"
-    )
+    frozen_shapes.check("lift_net", variables)
 
 
 @pytest.mark.parametrize("name", ["r2plus1d", "resnet3d"])

@@ -226,7 +226,7 @@ def test_shuffle_unit_v1_averages_pairs_of_frames():
     """The last channels of a stride-2 unit are its pooled input; an odd last frame stands alone."""
     x = np.abs(CLIP)[:, :5, :8, :8]
     norm = shufflenet3d.layers.BatchNorm
-    unit = shufflenet3d.UnitV1(12, 2, 3, norm, jnp.float32)
+    unit = shufflenet3d.UnitV1(12, 2, norm, jnp.float32, groups=3)
     y, _ = unit.init_with_output(jax.random.key(0), x, False)
     assert y.shape == (2, 3, 4, 4, 12)
     np.testing.assert_allclose(y[:, 1, 1, 1, -3:], x[:, 2:4, 1:4, 1:4].mean((1, 2, 3)), rtol=1e-5)
@@ -247,12 +247,12 @@ def test_inverted_residuals_add_their_input():
     """With a projection that gives zero the block is the identity."""
     x = CLIP[:1, :2, :4, :4].repeat(2, axis=-1)
     norm = mobilenet3d.layers.BatchNorm
-    block = mobilenet3d.InvertedResidual(6, 1, 1, norm, jnp.float32)
+    block = mobilenet3d.InvertedResidual(6, 1, norm, jnp.float32, expansion=1)
     v = block.init(jax.random.key(0), x, False)
     v["params"]["project"]["bn"]["scale"] = jnp.zeros(6)
     np.testing.assert_array_equal(block.apply(v, x, False), x)
     for features, stride in ((8, 1), (6, 2)):  # no sum: the block gives zero
-        block = mobilenet3d.InvertedResidual(features, 1, stride, norm, jnp.float32)
+        block = mobilenet3d.InvertedResidual(features, stride, norm, jnp.float32, expansion=1)
         v = block.init(jax.random.key(0), x, False)
         v["params"]["project"]["bn"]["scale"] = jnp.zeros(features)
         assert not np.any(block.apply(v, x, False))

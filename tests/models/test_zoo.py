@@ -1,12 +1,11 @@
 """One suite over the whole zoo: shapes, names, counts, gradients, precision, train and eval."""
 
-import json
 import math
-import os
 import pathlib
 import re
 
 import chex
+import frozen_shapes
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,7 +93,7 @@ def test_shapes_and_names(name):
     assert all(key == key.strip("/") for key in out)
     if name in COUNTS:
         assert sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"])) == COUNTS[name]
-    frozen(name, variables)
+    frozen_shapes.check(name, variables)
 
     width = out["pre_logits"].shape[1]
     bare, without = shapes(name, None, inputs)
@@ -105,23 +104,6 @@ def test_shapes_and_names(name):
     grey = clips(name, channels=1)
     _, one = shapes(name, 11, grey)
     assert flatten(one["params"]).keys() == flatten(variables["params"]).keys()
-
-
-def frozen(name, variables):
-    """Compare parameter names and shapes with the file in tests/golden."""
-    found = {
-        f"{kind}/{path}": list(x.shape)
-        for kind in ("params", "batch_stats")
-        for path, x in flatten(variables.get(kind, {})).items()
-    }
-    path = GOLDEN / f"{name}.json"
-    if os.environ.get("DARKJAX_WRITE_GOLDEN"):
-        text = ",\n".join(f"{json.dumps(k)}: {v}" for k, v in sorted(found.items()))
-        path.write_text("{\n" + text + "\n}\n")
-    assert found == json.loads(path.read_text()), (
-        "names or shapes changed, and checkpoints with them; if that is meant: "
-        "DARKJAX_WRITE_GOLDEN=1 python -m pytest tests/models -m ''"
-    )
 
 
 # family -> a small member of it and the clip (T, H, W) it is tried on

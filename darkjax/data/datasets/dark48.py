@@ -35,9 +35,7 @@ class Dark48(Listed):
     columns: ClassVar = {"columns": 3, "last": True, "fewer": 2}
 
     def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
-        parts = ("train", "test")
-        names = {str(k): {p: [f"{p}_split{k}.txt"] for p in parts} for k in (1, 2, 3)}
-        return listed.find(tree, names, SOURCE)
+        return listed.three_splits(tree, "{part}_split{k}.txt", SOURCE)
 
     def _entry(self, key: str, row: list[str], where: str) -> Entry:
         file = row[0] if len(row) == 2 else f"{row[0]}.mp4"  # a list of frames has no suffixes

@@ -77,6 +77,16 @@ class Listed(Files, abc.ABC):
         """The recording that a listed file is of."""
 
 
+def three_splits(tree: Tree, file: str, source: str) -> dict[str, dict[str, pathlib.Path]]:
+    """`find` of the protocols "1" to "3", each a list of "train" and one of "test".
+
+    `file` is a list's name with `{part}` and `{k}`.
+    """
+    parts = ("train", "test")
+    names = {str(k): {p: [file.format(part=p, k=k)] for p in parts} for k in (1, 2, 3)}
+    return find(tree, names, source)
+
+
 def find(
     tree: Tree, names: Mapping[str, Mapping[str, Sequence[str]]], source: str
 ) -> dict[str, dict[str, pathlib.Path]]:

@@ -35,9 +35,7 @@ class Ucf101(Listed):
     columns: ClassVar = {"columns": 2, "last": True, "fewer": 1}
 
     def _lists(self, tree: Tree) -> dict[str, dict[str, pathlib.Path]]:
-        parts = ("train", "test")
-        names = {str(k): {p: [f"{p}list0{k}.txt"] for p in parts} for k in (1, 2, 3)}
-        return listed.find(tree, names, SOURCE)
+        return listed.three_splits(tree, "{part}list0{k}.txt", SOURCE)
 
     def _entry(self, key: str, row: list[str], where: str) -> Entry:
         folder = pathlib.PurePosixPath(row[0]).parent.name
