@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from darkjax.errors import UserError
@@ -26,7 +27,7 @@ METHODS: dict[str, Any] = {"brox": Brox, "tvl1": TVL1}
 
 
 def flow(
-    video: Shaped[Array, "*B T H W C"],
+    video: Shaped[Array | np.ndarray, "*B T H W C"],
     method: str | Brox | TVL1 = "brox",
     *,
     enhance: str | None = None,
@@ -78,7 +79,9 @@ def _flow(video: Array, method: Any, enhance: str | None, at_once: int) -> Array
     return found.reshape(*batch, length - 1, *size, 2)
 
 
-def grey(video: Shaped[Array, "*B H W C"], enhance: str | None = None) -> Float[Array, "*B H W"]:
+def grey(
+    video: Shaped[Array | np.ndarray, "*B H W C"], enhance: str | None = None
+) -> Float[Array, "*B H W"]:
     """Frames as flow takes them: one channel, float32 in [0, 1], brightened by `enhance`.
 
     Raises:

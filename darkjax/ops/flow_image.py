@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, UInt8
 from darkjax.errors import UserError
 
 
-def to_image(flow: Float[Array, "*B 2"], bound: float) -> UInt8[Array, "*B 3"]:
+def to_image(flow: Float[Array | np.ndarray, "*B 2"], bound: float) -> UInt8[Array, "*B 3"]:
     """Flow in pixels as an 8-bit image.
 
     Raises:
@@ -29,7 +29,7 @@ def to_image(flow: Float[Array, "*B 2"], bound: float) -> UInt8[Array, "*B 3"]:
     return jnp.round(jnp.concatenate([128 + flow * (127 / bound), magnitude], -1)).astype(jnp.uint8)
 
 
-def from_image(image: UInt8[Array, "*B 3"], bound: float) -> Float[Array, "*B 2"]:
+def from_image(image: UInt8[Array | np.ndarray, "*B 3"], bound: float) -> Float[Array, "*B 2"]:
     """The flow of such an image, float32 in pixels.
 
     Raises:

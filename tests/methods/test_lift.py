@@ -262,7 +262,9 @@ def test_attention_map_is_space_times_time():
     frames = np.zeros((2, 1, 3, 2), np.float32)
     frames[..., 1] = 1.0  # every query looks at frame 1
     out = {"pvit/block0/attention": 0 * patches, "pvit/block1/attention": patches}
-    found = lift.attention({**out, "fusion0/attention": frames}, 2, (2, 2))
+    found = lift.attention(
+        jax.tree.map(jnp.asarray, {**out, "fusion0/attention": frames}), 2, (2, 2)
+    )
     expected = np.zeros((2, 2, 2, 2))
     expected[:, 1, 1, 0] = 1.0
     np.testing.assert_array_equal(found, expected)

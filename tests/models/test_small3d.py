@@ -217,14 +217,14 @@ def test_the_width_is_read_off_the_widest_layer(width):
 
 
 def test_channel_shuffle_by_hand():
-    found = channel_shuffle(jnp.arange(6).reshape(1, 6), 3)
+    found = channel_shuffle(jnp.arange(6.0).reshape(1, 6), 3)
     np.testing.assert_array_equal(found[0], [0, 2, 4, 1, 3, 5])
     np.testing.assert_array_equal(channel_shuffle(found, 2)[0], np.arange(6))  # its inverse
 
 
 def test_shuffle_unit_v1_averages_pairs_of_frames():
     """The last channels of a stride-2 unit are its pooled input; an odd last frame stands alone."""
-    x = np.abs(CLIP)[:, :5, :8, :8]
+    x = jnp.abs(CLIP[:, :5, :8, :8])
     norm = shufflenet3d.layers.BatchNorm
     unit = shufflenet3d.UnitV1(12, 2, norm, jnp.float32, groups=3)
     y, _ = unit.init_with_output(jax.random.key(0), x, False)
@@ -237,7 +237,7 @@ def test_shuffle_unit_v1_averages_pairs_of_frames():
 
 
 def test_shuffle_unit_v2_passes_half_of_the_channels():
-    x = CLIP.repeat(4, axis=-1)
+    x = jnp.asarray(CLIP.repeat(4, axis=-1))
     unit = shufflenet3d.UnitV2(12, 1, shufflenet3d.layers.BatchNorm, jnp.float32)
     y, _ = unit.init_with_output(jax.random.key(0), x, False)
     np.testing.assert_array_equal(y[..., ::2], x[..., :6])
@@ -245,7 +245,7 @@ def test_shuffle_unit_v2_passes_half_of_the_channels():
 
 def test_inverted_residuals_add_their_input():
     """With a projection that gives zero the block is the identity."""
-    x = CLIP[:1, :2, :4, :4].repeat(2, axis=-1)
+    x = jnp.asarray(CLIP[:1, :2, :4, :4].repeat(2, axis=-1))
     norm = mobilenet3d.layers.BatchNorm
     block = mobilenet3d.InvertedResidual(6, 1, norm, jnp.float32, expansion=1)
     v = block.init(jax.random.key(0), x, False)

@@ -59,7 +59,7 @@ def test_windows_shrink_on_short_axes():
 
 
 def test_windows_and_back():
-    x = np.arange(2 * 4 * 6 * 2).reshape(2, 4, 6, 2, 1)
+    x = jnp.arange(2.0 * 4 * 6 * 2).reshape(2, 4, 6, 2, 1)
     parts = swin3d.to_windows(x, (2, 3, 1))
     assert parts.shape == (2 * 2 * 2 * 2, 6, 1)
     np.testing.assert_array_equal(parts[1, :, 0], x[0, :2, :3, 1, 0].ravel())

@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
@@ -206,7 +207,7 @@ def test_enhanced_records_are_the_enhancer_s_pixels(found, records, workdir):
     assert [c["label"] for c in after.clips] == [c["label"] for c in before.clips]
     row = int(np.flatnonzero(after.meta["clip"] == before.meta["clip"][3])[0])
     frames = before.read_frames(3, range(4)).astype(np.float32) / 255
-    expected = np.rint(255 * np.asarray(enhance.gic(frames)))
+    expected = np.rint(255 * np.asarray(enhance.gic(jnp.asarray(frames))))
     assert np.abs(after.read_frames(row, range(4)) - expected).max() <= 1
 
 
