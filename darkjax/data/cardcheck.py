@@ -147,7 +147,7 @@ def _adds_up(card: Mapping[str, Any]) -> bool:
     bad[listed[(listed >= 0) & (listed < len(bad))]] = True
     splits = np.array(rows_file.column(card["clips"], "split"), object)
     rows = collections.Counter(splits[shard >= 0].tolist())
-    return (
+    return bool(
         np.array_equal(number, np.arange(len(number)))
         and 0 <= label.min() <= label.max() < len(card["classes"])
         and np.array_equal(shard < 0, bad)

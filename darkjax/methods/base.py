@@ -153,9 +153,9 @@ def collect(
     return jax.tree.map(lambda *x: np.concatenate(x), *found)
 
 
-def to_float(video: Array) -> Float[Array, "B T H W C"]:
+def to_float(video: Array | np.ndarray) -> Float[Array, "B T H W C"]:
     """uint8 frames as float32 in [0, 1]."""
-    return video.astype(jnp.float32) / 255.0
+    return jnp.asarray(video).astype(jnp.float32) / 255.0
 
 
 def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, "*B C"]:

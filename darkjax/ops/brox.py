@@ -18,6 +18,7 @@ Deviations:
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ class Brox:
         """A better flow of two pictures (with margins of 4 pixels)."""
         tensor, towards = self._tensor(both, flow)
 
-        def step(_: Array, new: Array) -> Array:
+        def step(_: Any, new: Array) -> Array:
             change = pyramid.inner(new) - flow
             data = self._data_weight(tensor, change)
             return self._solved(new, data, tensor, towards, *self._weights(new))
@@ -164,7 +165,7 @@ class Brox:
 
         square = self.radius**2
 
-        def step(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def step(_: Any, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             flow, before, weight = carry
             old = pyramid.inner(before)
             new = old + weight * (jacobi(flow) - old)

@@ -120,7 +120,7 @@ def moved(
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
     rows = channels.reshape(count, -1).T  # one row for a pixel: a tap is one gather of rows
 
-    def line(k: Array, sums: Array) -> Array:
+    def line(k: Array | int, sums: Array) -> Array:
         # A loop, because XLA would put all sixteen gathers into each use of the result.
         row = jnp.clip(top + k - 1, 0, height - 1) * width
         for j in range(4):

@@ -81,7 +81,7 @@ class TVL1:
         edge_y = (jnp.arange(height) < height - 1).astype(jnp.float32)[:, None]
         bound, step = self.lambda_ * self.theta, self.tau / self.theta
 
-        def warp(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def warp(_: Any, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             flow = pyramid.inner(carry[0])
             there, inside = pyramid.moved(channels, flow)
             slope = there[1:] * inside

@@ -33,7 +33,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -254,7 +254,7 @@ def _rows(clips: Sequence[Clip], seen: Sequence[Seen], classes: Sequence[str]) -
     ]
 
 
-def _csv(rows: Sequence[Sequence[Any]], columns: Sequence[str], file: TextIO | io.StringIO) -> None:
+def _csv(rows: Sequence[Sequence[Any]], columns: Sequence[str], file: Any) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
