@@ -152,6 +152,7 @@ class AridEE6222(Files):
 
 
 def session(file: str) -> str:
+    """The recording session of an ARID file: `Jump_11` of `Jump_11_10.mp4`; else its stem."""
     stem = pathlib.PurePosixPath(file).stem
     return stem.rpartition("_")[0] if re.fullmatch(r"[A-Za-z]+_\d+_\d+", stem) else stem
 

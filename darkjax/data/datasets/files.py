@@ -10,6 +10,7 @@ from darkjax.errors import UserError
 
 
 def need_root(root: pathlib.Path | None, name: str) -> pathlib.Path:
+    """The folder of the dataset `name`. UserError when none was given or it is not there."""
     if root is None:
         raise UserError(f"dataset {name!r} is read from files: give their folder with --raw=DIR")
     root = pathlib.Path(root)
