@@ -121,6 +121,19 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     return c
 
 
+def luminous(stage: ml_collections.ConfigDict, view: str, *, gamma: float = 1.8) -> None:
+    """What a luminous pathway sees (`methods.base.luminous_view`), and how that is made.
+
+    Flow of records (data.channels=6) is as they were made; the three fields are those of flow that
+    is computed in the step.
+    """
+    stage.luminous_input = view  # "dark", "gamma", "flow" or a method of ops.enhance
+    stage.gamma = gamma
+    stage.flow_method = "brox"  # or "tvl1"
+    stage.flow_bound = 15.0  # pixels; what is faster is clipped
+    stage.flow_enhance = "gic"  # brightens what the flow is computed of; "" is as it is
+
+
 def augment(**chances: float) -> ml_collections.ConfigDict:
     """Every augmentation at its default strength; those that are not named have a `p` of 0."""
     found = ml_collections.ConfigDict(default_config())

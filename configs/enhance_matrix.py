@@ -47,8 +47,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 def classifier(joint: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """The classifier of the joint training, alone."""
     s = common.stage("supervised", epochs=joint.epochs, batch_size=joint.batch_size, lr=1e-3)
-    s.luminous_input = "dark"
-    s.gamma = 1.0
+    common.luminous(s, "dark", gamma=1.0)
     for field in ("model", "mean", "std", "augment", "optim", "label_smoothing", "keep_best"):
         s[field] = joint[field]
     s.eval_every = 0

@@ -88,8 +88,7 @@ def teacher() -> ml_collections.ConfigDict:
     """R(2+1)D-34 on gamma-corrected clips (Section IV, Eq. 5)."""
     s = common.stage("supervised", epochs=50, batch_size=32, lr=1e-4)
     s.model = ml_collections.ConfigDict({"name": "r2plus1d", "variant": "34"})
-    s.luminous_input = "gamma"
-    s.gamma = 1.8
+    common.luminous(s, "gamma")
     s.mean, s.std = common.KINETICS_MEAN, common.KINETICS_STD
     s.augment = augment()
     return s
@@ -113,9 +112,8 @@ def student() -> ml_collections.ConfigDict:
     )
     m.remat = False
     s.pvit_freeze = "first_free"
-    s.luminous_input = "gamma"
+    common.luminous(s, "gamma")
     s.luminous_frozen = False
-    s.gamma = 1.8
     s.mean, s.std = (0.5,) * 3, (0.5,) * 3
     s.luminous_mean, s.luminous_std = common.KINETICS_MEAN, common.KINETICS_STD
     s.distill = ml_collections.ConfigDict({"weight": 1.0, "on": "pre_logits"})

@@ -123,8 +123,7 @@ def classifier(name: str) -> ml_collections.ConfigDict:
     """The network as it was published, trained from nothing."""
     s = common.stage("supervised", epochs=50, batch_size=32, lr=5e-4)
     s.model = ml_collections.ConfigDict({"name": name})
-    s.luminous_input = "dark"  # the clip as it is; "gamma" brightens it first
-    s.gamma = 1.8
+    common.luminous(s, "dark")  # the clip as it is; "gamma" brightens it first
     s.mean, s.std = levels(zoo.get(name).preprocess)
     s.optim.warmup_steps, s.optim.clip = 100, 5.0
     s.augment = common.light_augment()

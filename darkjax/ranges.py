@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from darkjax import methods, models
+from darkjax import channels, methods, models
 from darkjax.checks import (
     FLAG,
     LEVELS,
@@ -52,7 +52,7 @@ from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
 from darkjax.methods import dtcm, enhancer, lift
 from darkjax.nearest import nearest
-from darkjax.ops import enhance, warp
+from darkjax.ops import enhance, flow, warp
 
 LONGEST = 60  # characters of a wrong value that are shown
 
@@ -106,7 +106,7 @@ _TABLE: dict[str, Check] = {
     ),
     "data.centre": each(SIZE, 0, 2),
     "data.flip": FLAG,
-    "data.channels": integer(1, 4),
+    "data.channels": choice(1, 2, 3, 4, channels.WITH_FLOW),
     "data.views_clips": integer(1, 1000),
     "data.views_crops": choice(1, 3, 5, 10),
     "data.synthetic": Check("None, or a section of options", lambda v: v is None),
@@ -152,6 +152,9 @@ _TABLE: dict[str, Check] = {
     "STAGE.optim.lr_scale": SCALED,
     "STAGE.optim.clip": number(0),
     "supervised/lift.luminous_input": word("gamma", "dark", "flow", *enhance.METHODS),
+    "supervised/lift.flow_method": word(*flow.METHODS),
+    "supervised/lift.flow_bound": POSITIVE,
+    "supervised/lift.flow_enhance": word("", *enhance.METHODS),
     "lift.luminous_frozen": FLAG,
     "supervised/lift.gamma": number(0, 100, above=True),
     "supervised/lift/dtcm.mean": LEVELS,

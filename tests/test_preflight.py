@@ -74,10 +74,6 @@ def test_a_config_that_is_right_is_let_through(said):
             "student: the model's 3 heads do not divide the embedding of 16",
         ),
         ({"student__model__head_width": 5}, "set model.head_width"),
-        (
-            {"student__luminous_input": "flow"},
-            "student: luminous_input='flow' needs optical-flow records",
-        ),
         ({"teacher__mean": (0.5,) * 2, "teacher__std": (0.5,) * 2}, "teacher.model cannot be"),
     ],
 )

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "darkjax"
 
 # What every room may use; these use nothing but one another.
 BASE = {
-    "architectures", "checksums", "errors", "files", "lock", "nearest", "npy", "program", "version",
+    "architectures", "channels", "checksums", "errors", "files", "lock", "nearest", "npy",
+    "program", "version",
 }  # fmt: skip
 # Rooms that know little: what each may use besides.
 LOW = {

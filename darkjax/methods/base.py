@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from darkjax import channels
 from darkjax.errors import UserError
-from darkjax.ops import augment, enhance
+from darkjax.ops import augment, enhance, flow, flow_image, fourier
 
 Variables = dict[str, Any]
 Batch = Mapping[str, Array]
@@ -178,18 +179,65 @@ def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, 
     return (video - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
+def colours(video: Float[Array, "*B C"]) -> Float[Array, "*B c"]:
+    """The three colours of clips with flow; clips of other channels as they are."""
+    return video[..., : channels.COLOURS] if video.shape[-1] == channels.WITH_FLOW else video
+
+
+def flow_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W 3"]:
+    """The flow image of clips in [0, 1] (`ops.flow_image`), in [0, 1]: x and y about 128 / 255.
+
+    That of the records where they have one (channels 3 to 5: pixels of the records from a frame to
+    the next of the video); else computed here, from a frame of the clip to the next, the last of
+    them twice: by `config.flow_method`, of the clip brightened by `config.flow_enhance` (of
+    `ops.enhance.METHODS`; "" is as it is); `config.flow_bound` pixels are the largest component.
+    No gradient goes through it.
+    """
+    if video.shape[-1] == channels.WITH_FLOW:
+        return video[..., channels.COLOURS :]
+
+    def image(clips: Array) -> Array:
+        found = flow.flow(clips, config.flow_method, enhance=config.flow_enhance or None)
+        levels = flow_image.levels(found, config.flow_bound) / 255.0
+        return jnp.concatenate([levels, levels[:, -1:]], 1)
+
+    return fourier.on_own_examples(image, jax.lax.stop_gradient(video), check_vma=False)
+
+
+def with_flow(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W 6"]:
+    """Clips of three colours with their `flow_view` as three more channels; others have it already.
+
+    Raises:
+      UserError: clips of one channel or others.
+    """
+    if video.shape[-1] == channels.WITH_FLOW:
+        return video
+    if video.shape[-1] != channels.COLOURS:
+        raise UserError(
+            f"luminous_input='flow': expected clips of {channels.COLOURS} channels, or of "
+            f"{channels.WITH_FLOW} with their flow; found {video.shape[-1]}: make records with "
+            "flow by `python -m darkjax.data.flow` and set data.channels=6"
+        )
+    return jnp.concatenate([video, flow_view(config, video)], -1)
+
+
 def augmented(
     config: Any, batch: Batch, num_classes: int, rng: Array
 ) -> tuple[Float[Array, "B T H W C"], Float[Array, "B K"]]:
     """The clips as float in [0, 1] after `config.augment`, and their (soft) targets.
 
     The target of a clip without a label means nothing: `labelled` is the mask of those that have.
+    With `config.luminous_input="flow"` the clips get their flow before they are changed, as those
+    of records with flow have it: it is not that of other colours, of rain or of shuffled frames.
     """
     target = jax.nn.one_hot(batch["label"], num_classes, dtype=jnp.float32)
     if config.label_smoothing:
         eps = config.label_smoothing
         target = target * (1 - eps) + eps / num_classes
-    return augment.augment(rng, to_float(batch["video"]), target, config.augment)
+    video = to_float(batch["video"])
+    if config.get("luminous_input") == "flow":
+        video = with_flow(config, video)
+    return augment.augment(rng, video, target, config.augment)
 
 
 def dropout_key(rng: Array) -> Array:
@@ -201,23 +249,21 @@ def dropout_key(rng: Array) -> Array:
     return jax.random.fold_in(rng, 2**32 - 1)
 
 
-def luminous_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+def luminous_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W c"]:
     """The clip a luminous pathway sees, by `config.luminous_input`, still in [0, 1].
 
-    `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself; or a
-    method of `ops.enhance.METHODS` with its defaults.
+    `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself; `"flow"`:
+    `flow_view`; or a method of `ops.enhance.METHODS` with its defaults.
     """
+    if config.luminous_input == "flow":
+        return flow_view(config, video)
+    video = colours(video)
     if config.luminous_input == "gamma":
         return enhance.gamma_correct(video, config.gamma)
     if config.luminous_input == "dark":
         return video
     if config.luminous_input in enhance.METHODS:
         return enhance.METHODS[config.luminous_input](video)
-    if config.luminous_input == "flow":
-        raise UserError(
-            "luminous_input='flow' needs optical-flow records, which this version cannot make "
-            "yet: choose luminous_input='gamma' (and set gamma) or 'dark'"
-        )
     raise UserError(
         f"luminous_input={config.luminous_input!r} is not one of gamma, dark, flow, "
         f"{', '.join(enhance.METHODS)}"

@@ -70,7 +70,7 @@ class DTCM(base.Method):
         return (*self.config.freeze, *(() if self.learns else (r"enhancer/.*",)))
 
     def init(self, rng, batch):
-        video = base.to_float(batch["video"])
+        video = base.colours(base.to_float(batch["video"]))
         e = self.enhancer.init(rng, video, train=False)
         view = base.normalise(video, self.config.mean, self.config.std)
         c = self.classifier.init(jax.random.fold_in(rng, 1), view, train=False)
@@ -99,6 +99,7 @@ class DTCM(base.Method):
         del progress
         config = self.config
         video, target = base.augmented(config, batch, self.spec.num_classes, rng)
+        video = base.colours(video)
         rngs = {"dropout": base.dropout_key(rng)}
         logits, _, enhanced, seen, stats = self.forward(variables, video, True, rngs=rngs)
 
@@ -119,7 +120,7 @@ class DTCM(base.Method):
         return value, base.Aux(metrics, {"batch_stats": stats})
 
     def predict(self, variables, batch):
-        video = base.to_float(batch["video"])
+        video = base.colours(base.to_float(batch["video"]))
         logits, out, enhanced, seen, _ = self.forward(variables, video, False)
         return logits, {**out, "enhanced": enhanced, "curves": seen["curves"]}
 

@@ -43,11 +43,12 @@ class Enhancer(base.Method):
     judge: ClassVar[str] = "frames"
 
     def init(self, rng, batch):
-        return dict(self.net.init(rng, base.to_float(batch["video"]), train=False))
+        return dict(self.net.init(rng, base.colours(base.to_float(batch["video"])), train=False))
 
     def loss(self, variables, batch, rng, progress):
         del progress
         video, _ = base.augmented(self.config, batch, self.spec.num_classes, rng)
+        video = base.colours(video)
         (enhanced, out), new = self.net.apply(variables, video, train=True, mutable=["batch_stats"])
 
         def mean(values):  # [B] or [B, T]
@@ -74,7 +75,7 @@ class Enhancer(base.Method):
         return sci_losses.total(pairs)
 
     def predict(self, variables, batch):
-        return self.net.apply(variables, base.to_float(batch["video"]), train=False)
+        return self.net.apply(variables, base.colours(base.to_float(batch["video"])), train=False)
 
 
 def darkness(config: Any, enhanced: Array, curves: Array) -> Array:

@@ -89,7 +89,7 @@ class Lift(base.Method):
     def views(self, video: Array) -> tuple[Array, Array]:
         """Clips in [0, 1] as what each pathway expects."""
         config = self.config
-        main = base.normalise(video, config.mean, config.std)
+        main = base.normalise(base.colours(video), config.mean, config.std)
         bright = base.luminous_view(config, video)
         return main, base.normalise(bright, config.luminous_mean, config.luminous_std)
 

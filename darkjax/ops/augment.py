@@ -10,6 +10,10 @@ Deviations (the paper is silent; each is a field of `default_config`):
 - "frame shuffle" permutes all frames of a clip, or each ``window`` frames among themselves;
 - the order of the chain is flip, colour, warps, rain, frame shuffle, cutmix;
 - affine, optical and elastic warps are composed and the clip is resampled once.
+
+A clip may bring its flow image (six channels, `darkjax.channels`). It goes where its pixels go,
+a mirrored clip's x changes sign, and colour jitter and rain leave it alone. Warps move the vectors
+but do not turn or stretch them, and shuffled frames keep the flow that they had.
 """
 
 from typing import Any
@@ -18,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from darkjax import channels
 from darkjax.errors import UserError
 from darkjax.ops import warp
 from darkjax.ops.colour import colour_jitter
@@ -121,15 +126,32 @@ def _augment_clip(key: PRNGKeyArray, video: Array, cfg: Fields) -> Array:
     if _on(cfg, "flip"):
         video = flip(_FLIP_KEY(key), video, **cfg["flip"])
     if _on(cfg, "jitter"):
-        video = colour_jitter(_JITTER_KEY(key), video, **cfg["jitter"])
+        video = _of_colours(colour_jitter, _JITTER_KEY(key), video, cfg["jitter"])
     if any(_on(cfg, name) for name in ("affine", "optical", "elastic")):
         points = _warp_points(key, video.shape[1], video.shape[2], cfg)
-        video = warp.sample(video, points, border=cfg.get("border", "reflect"))
+        still = _still(video.shape[-1])  # where the border is "zero", nothing moves in it
+        video = warp.sample(video - still, points, border=cfg.get("border", "reflect")) + still
     if _on(cfg, "rain"):
-        video = rain(_RAIN_KEY(key), video, **cfg["rain"])
+        video = _of_colours(rain, _RAIN_KEY(key), video, cfg["rain"])
     if _on(cfg, "frame_shuffle"):
         video = frame_shuffle(_SHUFFLE_KEY(key), video, **cfg["frame_shuffle"])
     return video
+
+
+def _of_colours(change: Any, key: PRNGKeyArray, video: Array, fields: Fields) -> Array:
+    """The clip with its colours changed; the flow that it may have stays."""
+    if video.shape[-1] != channels.WITH_FLOW:
+        return change(key, video, **fields)
+    seen, flow = video[..., : channels.COLOURS], video[..., channels.COLOURS :]
+    return jnp.concatenate([change(key, seen, **fields), flow], -1)
+
+
+def _still(count: int) -> Any:
+    """What the channels of a black clip hold."""
+    if count != channels.WITH_FLOW:
+        return 0.0
+    centre = channels.CENTRE / 255
+    return jnp.asarray([0.0] * channels.COLOURS + [centre, centre, 0.0], jnp.float32)
 
 
 def _warp_points(key: PRNGKeyArray, height: int, width: int, cfg: Fields) -> Array:

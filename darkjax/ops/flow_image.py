@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from darkjax import channels
 from darkjax.errors import UserError
 
 
@@ -23,10 +24,19 @@ def to_image(flow: Float[Array | np.ndarray, "*B 2"], bound: float) -> UInt8[Arr
     Raises:
         UserError: a bound that is not above 0.
     """
+    return jnp.round(levels(flow, bound)).astype(jnp.uint8)
+
+
+def levels(flow: Float[Array | np.ndarray, "*B 2"], bound: float) -> Float[Array, "*B 3"]:
+    """What `to_image` rounds: float32 from 0 to 255.
+
+    Raises:
+        UserError: a bound that is not above 0.
+    """
     _check(bound)
     flow = jnp.clip(jnp.asarray(flow).astype(jnp.float32), -bound, bound)
     magnitude = jnp.sqrt(jnp.sum(flow * flow, -1, keepdims=True)) * (255 / (math.sqrt(2) * bound))
-    return jnp.round(jnp.concatenate([128 + flow * (127 / bound), magnitude], -1)).astype(jnp.uint8)
+    return jnp.concatenate([channels.CENTRE + flow * (127 / bound), magnitude], -1)
 
 
 def from_image(image: UInt8[Array | np.ndarray, "*B 3"], bound: float) -> Float[Array, "*B 2"]:
@@ -36,7 +46,17 @@ def from_image(image: UInt8[Array | np.ndarray, "*B 3"], bound: float) -> Float[
         UserError: a bound that is not above 0.
     """
     _check(bound)
-    return (jnp.asarray(image)[..., :2].astype(jnp.float32) - 128) * (bound / 127)
+    return (jnp.asarray(image)[..., :2].astype(jnp.float32) - channels.CENTRE) * (bound / 127)
+
+
+def mirrored(video: Float[Array, "*B W 6"]) -> Float[Array, "*B W 6"]:
+    """A clip in [0, 1] with its flow image, seen in a mirror: what went right goes left."""
+    x = video[..., ::-1, channels.FLOW_X : channels.FLOW_X + 1]
+    turned = jnp.clip(2 * channels.CENTRE / 255 - x, 0.0, 1.0)
+    rest = video[..., ::-1, :]
+    return jnp.concatenate(
+        [rest[..., : channels.FLOW_X], turned, rest[..., channels.FLOW_X + 1 :]], -1
+    )
 
 
 def _check(bound: float) -> None:

@@ -29,14 +29,14 @@ def fft2(
     Returns:
         complex64, the shape of ``x``.
     """
-    return _on_own_examples(lambda v: jnp.fft.fft2(v, norm=norm), _single(x))
+    return on_own_examples(lambda v: jnp.fft.fft2(v, norm=norm), _single(x))
 
 
 def ifft2(
     x: Float[Array, "B *N S E"] | Complex[Array, "B *N S E"], *, norm: str | None = None
 ) -> Complex[Array, "B *N S E"]:
     """Inverse of `fft2` with the same ``norm``; complex64."""
-    return _on_own_examples(lambda v: jnp.fft.ifft2(v, norm=norm), _single(x))
+    return on_own_examples(lambda v: jnp.fft.ifft2(v, norm=norm), _single(x))
 
 
 def safe_angle(z: Complex[Array, "*S"]) -> Float[Array, "*S"]:
@@ -57,8 +57,13 @@ def _single(x: Array) -> Array:
     return x.astype(jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32)
 
 
-def _on_own_examples(transform: Callable[[Array], Array], x: Array) -> Array:
-    """``transform(x)``, per shard of the batch when the mesh in force splits it."""
+def on_own_examples(
+    transform: Callable[[Array], Array], x: Array, *, check_vma: bool = True
+) -> Array:
+    """``transform(x)``, per shard of the batch when the mesh in force splits it.
+
+    ``check_vma`` is `jax.shard_map`'s; it refuses loops that begin with constants.
+    """
     if x.ndim < 3:
         raise ValueError(f"expected [B, ..., S, E] with at least 3 axes, found shape {x.shape}")
     mesh = jax.sharding.get_abstract_mesh()
@@ -67,4 +72,10 @@ def _on_own_examples(transform: Callable[[Array], Array], x: Array) -> Array:
     if not splits or x.shape[0] % mesh.shape["data"]:
         return transform(x)
     # Only "data" is taken over: another mesh axis stays with the compiler.
-    return jax.shard_map(transform, in_specs=P("data"), out_specs=P("data"), axis_names={"data"})(x)
+    return jax.shard_map(
+        transform,
+        in_specs=P("data"),
+        out_specs=P("data"),
+        axis_names={"data"},
+        check_vma=check_vma,
+    )(x)

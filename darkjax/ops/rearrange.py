@@ -5,14 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from darkjax import channels
 from darkjax.errors import UserError
+from darkjax.ops import flow_image
 
 
 def flip(
     key: PRNGKeyArray, video: Float[Array, "T H W C"], *, p: float = 0.5
 ) -> Float[Array, "T H W C"]:
-    """Mirror the clip left to right with probability ``p``."""
-    return jnp.where(jax.random.bernoulli(key, p), video[:, :, ::-1], video)
+    """Mirror the clip left to right with probability ``p``; of one with flow, the flow too."""
+    with_flow = video.shape[-1] == channels.WITH_FLOW
+    mirrored = flow_image.mirrored(video) if with_flow else video[:, :, ::-1]
+    return jnp.where(jax.random.bernoulli(key, p), mirrored, video)
 
 
 def frame_shuffle(

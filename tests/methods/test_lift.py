@@ -238,9 +238,6 @@ def test_the_ablations_of_table_vi_are_configs(words):
 
 
 def test_errors_say_what_to_do(tiny_folder):
-    with pytest.raises(UserError, match=r"optical-flow records.*luminous_input='gamma'"):
-        method, _ = make(tiny_folder, lambda c: c.student.update({"luminous_input": "flow"}))
-        method.init(jax.random.key(0), batch())
     with pytest.raises(UserError, match="pvit_freeze='half'"):
         make(tiny_folder, lambda c: c.student.update({"pvit_freeze": "half"}))
     with pytest.raises(UserError, match=r"model.head_width=8"):
