@@ -58,7 +58,7 @@ def data() -> ml_collections.ConfigDict:
     c.centre = ()  # (height, width) of the middle of the frame, all that is looked at
     c.flip = False  # mirrored on the device instead: augment.flip
     c.channels = 3
-    c.views_clips = 1
+    c.views_clips = 1  # 0: as many as the clip holds without overlap
     c.views_crops = 1
     c.synthetic = None  # options of the rendered dataset, drawn into dir when absent
     return c

@@ -389,6 +389,11 @@ def table(found: dict[str, Any], seconds: float) -> str:
     numbers = found["numbers"]
     rows = [(k, f"{v:.4f}") for k, v in numbers.items() if k != "n"]
     rows += [
+        (f"{k}, {name}", f"{other[k]:.4f}")
+        for name, other in found.get("others", {}).items()
+        for k in ("top-1", "mean-class")
+    ]
+    rows += [
         (f"top-1, {r['name']} third", f"{r['accuracy']:.4f}") for r in found.get("brightness", ())
     ]
     rows += [("clips", f"{numbers['n']:.0f}")] if "n" in numbers else []

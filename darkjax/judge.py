@@ -19,7 +19,7 @@ from darkjax import identity, sharding, trained
 from darkjax.data import images, sources, split
 from darkjax.data.records import Records
 from darkjax.eval import classify, codes, enhance
-from darkjax.files import write_json
+from darkjax.files import write_json, write_npz
 
 # Of each kind of evaluation: the numbers that are better high, and the others.
 NUMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -96,10 +96,14 @@ class Judge:
             "n": float(len(asked.label)),
         }
 
+    def trained_on(self, method: Any, variables: Any) -> classify.Predictions:
+        """The same of the training clips, seen as those that are judged."""
+        return self._seen(classify.make_predict, method, variables, self.rows, self.data)
+
     def _seen(
         self, make: Any, method: Any, variables: Any, rows: np.ndarray, data: Any
     ) -> classify.Predictions:
-        """What a compiled step gives for every clip, the mean over its views."""
+        """What a step gives for every clip, from the means over its views."""
         if (make, method) not in self._steps:  # compiled once per stage
             self._steps[make, method] = make(method, self.mesh)
         step = self._steps[make, method]
@@ -160,8 +164,11 @@ def evaluate(
     elif eval_name:  # neighbours vote with the labels of the records they are asked on
         classes = records.classes
     result = classify.results(found, numbers, records, split_name, data, classes) | judged
+    learnt = judge.trained_on(method, placed) if method.keeps_training and not eval_name else None
     if jax.process_index() == 0:
         classify.save(folder, found, result)
+        if learnt is not None:
+            write_npz(pathlib.Path(folder, "predictions-train.npz"), learnt.arrays())
     return result
 
 

@@ -107,7 +107,7 @@ _TABLE: dict[str, Check] = {
     "data.centre": each(SIZE, 0, 2),
     "data.flip": FLAG,
     "data.channels": choice(1, 2, 3, 4, channels.WITH_FLOW),
-    "data.views_clips": integer(1, 1000),
+    "data.views_clips": integer(0, 1000),
     "data.views_crops": choice(1, 3, 5, 10),
     "data.synthetic": Check("None, or a section of options", lambda v: v is None),
     "data.synthetic.classes": both("some names", each(NAME), SOME),

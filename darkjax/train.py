@@ -248,13 +248,14 @@ def fit(
     batch_size: int,
     mesh: jax.sharding.Mesh,
 ) -> Any:
-    """What a method makes of its trained weights: one unaugmented view of each training clip, in
-    the order of the cards, the sources one after another."""
-    one = data.copy_and_resolve_references()
-    one.views_clips = one.views_crops = 1
+    """What a method makes of its trained weights: one unaugmented view of each training clip, or
+    the views of the evaluation, in the order of the cards, the sources one after another."""
+    cfg = data.copy_and_resolve_references()
+    if not method.fits_views:
+        cfg.views_clips = cfg.views_crops = 1
     found = pipeline.ordered_batches(
         parts,
-        cfg=one,
+        cfg=cfg,
         batch_size=batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -62,6 +62,19 @@ def spaced_clips(num_frames: int, frames: int, stride: int, count: int) -> np.nd
     return np.stack([dense_clip(int(s + 0.5), num_frames, frames, stride) for s in ends])
 
 
+def tiled_clips(num_frames: int, frames: int, stride: int) -> np.ndarray:
+    """As many dense clips as there are without overlap, from the first frame on: int64 [n, frames].
+
+    Each takes `frames * stride` frames; what is left at the end is not seen. A clip shorter than
+    one of them has the one of `spaced_clips`.
+    """
+    count = num_frames // (frames * stride)
+    if not count:
+        return spaced_clips(num_frames, frames, stride, 1)
+    starts = np.arange(count) * frames * stride
+    return np.stack([dense_clip(int(s), num_frames, frames, stride) for s in starts])
+
+
 def random_segments(num_frames: int, frames: int, rng: np.random.Generator) -> np.ndarray:
     """One random frame out of each of `frames` equal segments (TSN, arXiv:1608.00859, §3.1).
 

@@ -38,7 +38,8 @@ class ViewConfig:
         training and evaluation (a fisheye's rim); () is the whole frame.
       flip: mirror half of the training views.
       train_views: views of each clip of a training batch, every one drawn for itself.
-      views_clips, views_crops: evaluation views of a clip, in time and space.
+      views_clips, views_crops: evaluation views of a clip, in time and space. `views_clips` 0 is as
+        many as the clip holds without overlap ("dense").
     """
 
     frames: int
@@ -64,11 +65,15 @@ class ViewConfig:
                     f"expected {name} out of {', '.join(map(str, known))}; "
                     f"found {getattr(self, name)!r} in the config"
                 )
-        for name in ("frames", "stride", "train_views", "views_clips"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"expected {name} of at least 1; found {getattr(self, name)} in the config"
-                )
+        for name, least in (("frames", 1), ("stride", 1), ("train_views", 1), ("views_clips", 0)):
+            if getattr(self, name) < least:
+                found = getattr(self, name)
+                raise UserError(f"expected {name} of at least {least}; found {found} in the config")
+        if not self.views_clips and self.sampling != "dense":
+            raise UserError(
+                f"views_clips=0, clips without overlap, needs sampling='dense'; found "
+                f"{self.sampling!r} in the config: give views_clips a number, or sampling 'dense'"
+            )
         if len(self.centre) not in (0, 2) or min(self.centre, default=1) < 1:
             raise UserError(f"expected centre (height, width) or (); found {self.centre}")
         narrow = any(c < n for c, n in zip(self.centre, self.size, strict=False))
@@ -95,6 +100,19 @@ class ViewConfig:
             if name in given:
                 given[name] = tuple(given[name])
         return cls(**given)
+
+    def clips(self, num_frames: int) -> np.ndarray:
+        """The evaluation views of so many frames, in time: int64 [n, frames]."""
+        if self.sampling == "segments":
+            return sampling.spaced_segments(num_frames, self.frames, self.views_clips)
+        if not self.views_clips:
+            return sampling.tiled_clips(num_frames, self.frames, self.stride)
+        return sampling.spaced_clips(num_frames, self.frames, self.stride, self.views_clips)
+
+    def views(self, num_frames: np.ndarray) -> np.ndarray:
+        """How many evaluation views a clip of so many frames has: int64, the shape given."""
+        count = self.views_clips or np.maximum(num_frames // (self.frames * self.stride), 1)
+        return np.broadcast_to(count * self.views_crops, num_frames.shape).astype(np.int64)
 
     def seen(self, height: int, width: int) -> tuple[int, int]:
         """The height and width of what is looked at in a frame."""
@@ -129,6 +147,11 @@ class ViewConfig:
         channels = set(records.meta["channels"][rows].tolist())
         if len(channels) > 1:
             raise UserError(f"expected clips of as many channels each; found {sorted(channels)}")
+
+
+def named(data: Any) -> str:
+    """The views of an evaluation as its numbers name them: `3x1`, or `allx1` without overlap."""
+    return f"{data.views_clips or 'all'}x{data.views_crops}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,33 +253,36 @@ class TrainViews:
 
 @dataclasses.dataclass(frozen=True)
 class EvalViews:
-    """The views of evaluation, numbered: view v of row r is number r·V + v."""
+    """The views of evaluation, numbered: those of the first row, those of the second, …."""
 
     meta: dict[str, np.ndarray]
     cfg: ViewConfig
     rows: np.ndarray
     source: int = 0
 
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """The number after the last view of each row, int64 [rows]."""
+        return np.cumsum(self.cfg.views(self.meta["frames"][self.rows]))
+
     def __len__(self) -> int:
-        return len(self.rows) * self.cfg.views_clips * self.cfg.views_crops
+        return int(self.ends[-1]) if len(self.rows) else 0
 
     def __getitem__(self, number: int) -> View:
         cfg = self.cfg
         if number >= len(self):
             return View(-1, np.zeros(cfg.frames, np.int64), Window(0, 0, *cfg.size))
-        row, view = divmod(number, cfg.views_clips * cfg.views_crops)
+        row = int(np.searchsorted(self.ends, number, "right"))
+        view = number - (int(self.ends[row - 1]) if row else 0)
         record = int(self.rows[row])
         count, height, width = (int(self.meta[k][record]) for k in ("frames", "height", "width"))
-        if cfg.sampling == "dense":
-            clips = sampling.spaced_clips(count, cfg.frames, cfg.stride, cfg.views_clips)
-        else:
-            clips = sampling.spaced_segments(count, cfg.frames, cfg.views_clips)
         size, inner = cfg.size, cfg.seen(height, width)
         if cfg.crop == "resized":
             size = sampling.largest_window(*inner, cfg.size)
         clip, crop = divmod(view, cfg.views_crops)
         window = sampling.spaced_crops(*inner, size, cfg.views_crops)[crop]
-        return View(record, clips[clip], cfg.placed(window, height, width), view, self.source)
+        frames = cfg.clips(count)[clip]
+        return View(record, frames, cfg.placed(window, height, width), view, self.source)
 
     def part(self, numbers: range) -> list[View]:
         """Several views; numbers past the end are padding."""

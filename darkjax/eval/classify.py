@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from darkjax import files, metrics, sharding
 from darkjax.data import pipeline
+from darkjax.data import views as data_views
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 from darkjax.methods import Method
@@ -25,20 +26,34 @@ class Predictions(NamedTuple):
     clip: np.ndarray  # int64 [M], row of the card
     label: np.ndarray  # int64 [M]
     probabilities: np.ndarray  # float64 [M, K], mean over the clip's views
+    others: Mapping[str, np.ndarray] = types.MappingProxyType({})  # [M, K], concluded otherwise
+    codes: np.ndarray | None = None  # float32 [M, N], mean over the clip's views
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is saved: by the names of the fields, of the others `probabilities_NAME`."""
+        found = {k: v for k, v in self._asdict().items() if k != "others" and v is not None}
+        return found | {f"probabilities_{name}": v for name, v in self.others.items()}
 
 
-def make_predict(method: Method, mesh: jax.sharding.Mesh) -> Callable[[Any, Any], jax.Array]:
-    """A compiled `predict(variables, batch) -> probabilities [B, K]`, the same on every process."""
+class Step(NamedTuple):
+    """How clips are judged: `seen(variables, batch) -> {name: [B, ...]}` of views, compiled and the
+    same on every process, and `concluded(variables, means) -> {name: [M, K]}` of clips."""
 
-    def predict(variables: Any, batch: Any) -> jax.Array:
-        logits, _ = method.predict(variables, batch)
-        return jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    seen: Callable[[Any, Any], dict[str, jax.Array]]
+    concluded: Callable[[Any, dict[str, np.ndarray]], dict[str, Any]]
 
-    return jax.jit(predict, out_shardings=sharding.replicated(mesh))
+
+def make_predict(method: Method, mesh: jax.sharding.Mesh) -> Step:
+    """How a method judges clips; by default the mean of the class probabilities of their views."""
+
+    def predict(variables: Any, batch: Any) -> dict[str, jax.Array]:
+        return method.seen(*method.predict(variables, batch))
+
+    return Step(jax.jit(predict, out_shardings=sharding.replicated(mesh)), method.concluded)
 
 
 def predict(
-    step: Callable[[Any, Any], jax.Array],
+    step: Step,
     variables: Mapping[str, Any],
     records: Records,
     rows: np.ndarray,
@@ -47,10 +62,10 @@ def predict(
     batch_size: int,
     mesh: jax.sharding.Mesh,
 ) -> Predictions:
-    """Class probabilities of every clip, averaged over its views.
+    """Class probabilities of every clip, from the means over its views.
 
     Args:
-      step: from `make_predict`, or any other function to `[B, E]` that is the same everywhere.
+      step: from `make_predict`.
       variables: of the method.
       records: the dataset.
       rows: which records.
@@ -59,7 +74,7 @@ def predict(
       mesh: see `sharding.make_mesh`.
     """
     sharding.check_batch(mesh, batch_size, "eval_batch_size")
-    found: list[tuple[np.ndarray, ...]] = []
+    found: list[dict[str, np.ndarray]] = []
     batches = pipeline.eval_batches(
         records,
         rows,
@@ -72,12 +87,25 @@ def predict(
     with batches, jax.set_mesh(mesh):
         for batch in batches:
             placed = sharding.to_global(mesh, batch)
-            scores = step(variables, placed)
-            who = sharding.to_host(gather({k: placed[k] for k in ("clip", "label", "mask")}))
-            found.append((sharding.to_host(scores), who["clip"], who["label"], who["mask"]))
-    probabilities, clip, label, mask = (np.concatenate(x) for x in zip(*found, strict=True))
-    views = metrics.average_views(probabilities, clip, mask)
-    return Predictions(views.clip, label[views.first].astype(np.int64), views.probabilities)
+            seen = step.seen(variables, placed)
+            who = gather({k: placed[k] for k in ("clip", "label", "mask")})
+            found.append(sharding.to_host({"seen": seen, **who}))
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+        views = {
+            name: metrics.average_views(rows, whole["clip"], whole["mask"])
+            for name, rows in whole["seen"].items()
+        }
+        means = {name: view.probabilities for name, view in views.items()}
+        concluded = step.concluded(variables, means)
+    (first, best), *others = {
+        name: np.asarray(x.addressable_data(0) if isinstance(x, jax.Array) else x, np.float64)
+        for name, x in concluded.items()
+    }.items()
+    del first
+    view = next(iter(views.values()))
+    codes = means["codes"].astype(np.float32) if "codes" in means else None
+    label = whole["label"][view.first].astype(np.int64)
+    return Predictions(view.clip, label, best, dict(others), codes)
 
 
 def summarise(found: Predictions) -> dict[str, float]:
@@ -135,12 +163,14 @@ def results(
     probabilities.
     """
     state = metrics.Classification.from_logits(found.probabilities, found.label)
+    others = {k: summarise(found._replace(probabilities=v)) for k, v in found.others.items()}
     luma = np.array([records.clips[c]["mean_luma"] for c in found.clip])
     correct = found.probabilities.argmax(1) == found.label
     return {
-        "name": f"{next(iter(numbers))}@{data.views_clips}x{data.views_crops} {name}",
+        "name": f"{next(iter(numbers))}@{data_views.named(data)} {name}",
         "classes": list(classes),
         "numbers": dict(numbers),
+        **({"others": others} if others else {}),
         "confusion": np.asarray(state.confusion.counts).tolist(),
         "per_class": [
             {"class": classes[k], **_plain(row._asdict())}
@@ -154,7 +184,7 @@ def save(folder: str | os.PathLike[str], found: Predictions, result: Mapping[str
     """Write `predictions.npz` and `results.json`, each under a temporary name first."""
     path = pathlib.Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    files.write_npz(path / "predictions.npz", found._asdict())
+    files.write_npz(path / "predictions.npz", found.arrays())
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     files.write_text(path / "results.json", text)
 

@@ -16,19 +16,22 @@ import numpy as np
 import optax
 
 from darkjax import sharding
+from darkjax.eval import classify
 from darkjax.methods import Method
 
 TEMPERATURE = 0.07
 K, DECAY, STEPS = 5, 1e-3, 100
 
 
-def make_embed(method: Method, mesh: jax.sharding.Mesh) -> Callable[[Any, Any], jax.Array]:
-    """A compiled `embed(variables, batch) -> embeddings [B, E]`, the same on every process."""
+def make_embed(method: Method, mesh: jax.sharding.Mesh) -> classify.Step:
+    """What gives the mean embedding of each clip `[M, E]`, in the place of probabilities."""
 
-    def embed(variables: Any, batch: Any) -> jax.Array:
-        return method.predict(variables, batch)[0].astype(jnp.float32)
+    def embed(variables: Any, batch: Any) -> dict[str, jax.Array]:
+        return {"embedding": method.predict(variables, batch)[0].astype(jnp.float32)}
 
-    return jax.jit(embed, out_shardings=sharding.replicated(mesh))
+    return classify.Step(
+        jax.jit(embed, out_shardings=sharding.replicated(mesh)), lambda _, means: means
+    )
 
 
 def knn(

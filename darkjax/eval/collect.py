@@ -48,7 +48,12 @@ def write(
         results = report.Results(
             classes=found["classes"],
             confusion=np.asarray(found["confusion"]),
-            numbers={k: v for k, v in found["numbers"].items() if k not in ("n", "nll")},
+            numbers=_shown(found["numbers"])
+            | {
+                f"{k} ({name})": v
+                for name, other in found.get("others", {}).items()
+                for k, v in _shown(other).items()
+            },
             views=found["name"],
             terciles=[(r["name"], r["n"], r["accuracy"]) for r in found["brightness"]],
         )
@@ -68,6 +73,10 @@ def write(
         facts=facts,
     )
     return path
+
+
+def _shown(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {k: v for k, v in numbers.items() if k not in ("n", "nll")}
 
 
 def pictures(

@@ -10,6 +10,10 @@ from darkjax.errors import UserError
 from darkjax.methods.base import Aux, Look, Method, Spec
 from darkjax.nearest import did_you_mean
 
+PARTS = (  # what the loop, the evaluation and the report ask of a method
+    "init", "loss", "predict", "look", "judge", "frozen", "seen", "concluded",
+    "fits", "fits_views", "keeps_training",
+)  # fmt: skip
 METHODS = ("supervised", "lift", "dtcm", "enhancer")
 
 __all__ = ["METHODS", "Aux", "Look", "Method", "Spec", "is_name", "make"]
@@ -38,11 +42,7 @@ def make(config: Any, spec: Spec) -> Method:
         hint = did_you_mean(name, METHODS, lead=": ", otherwise=known)
         raise UserError(f"method={name!r} is not a method{hint}, or package.module:function")
     method = models.outside(name, "method")(config, spec)
-    missing = [
-        part
-        for part in ("init", "loss", "predict", "look", "judge", "fits", "frozen")
-        if not hasattr(method, part)
-    ]
+    missing = [part for part in PARTS if not hasattr(method, part)]
     if missing:
         raise UserError(
             f"method={name!r} gave a {type(method).__name__} without {', '.join(missing)}: "

@@ -88,12 +88,17 @@ class Method:
         "frames" (enhanced clips `[B, T, H, W, C]` in [0, 1]), "codes" (embeddings `[B, E]`),
         "none".
       fits: whether it has `fit`.
+      fits_views: whether `fit` sees the views that the evaluation does, not one of each clip.
+      keeps_training: whether its evaluation also writes `predictions-train.npz`, those of the
+        training clips, for a fusion that learns.
     """
 
     config: Any
     spec: Spec
     judge: ClassVar[str] = "classes"
     fits: ClassVar[bool] = False
+    fits_views: ClassVar[bool] = False
+    keeps_training: ClassVar[bool] = False
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -119,11 +124,27 @@ class Method:
     def fit(self, variables: Variables, batches: Iterable[Batch]) -> dict[str, Any]:
         """What is made of the trained weights before they are judged, such as the codes of a k-NN.
 
-        `batches` are unaugmented training clips, one view each, in a fixed order; `collect` runs
-        through them. `predict` finds the result, nested dicts of arrays, in `variables["fitted"]`,
-        and every checkpoint that is judged carries it.
+        `batches` are unaugmented training clips in a fixed order, one view each or those of the
+        evaluation (`fits_views`); `collect` and `means_of_clips` run through them. `predict` finds
+        the result, nested dicts of arrays, in `variables["fitted"]`, and every checkpoint that is
+        judged carries it.
         """
         raise NotImplementedError
+
+    def seen(self, scores: Array, out: Mapping[str, Array]) -> dict[str, Array]:
+        """What of a view is averaged over the views of its clip, `[B, ...]` by name, of "classes".
+
+        In a compiled function, of what `predict` gave.
+        """
+        return {"probabilities": jax.nn.softmax(scores.astype(jnp.float32), axis=-1)}
+
+    def concluded(self, variables: Variables, means: Mapping[str, Any]) -> dict[str, Any]:
+        """Class probabilities of clips `[M, K]` by name, from the means `[M, ...]` of `seen`.
+
+        The first is what the clips are judged by, and what `keep_best` compares; each has its
+        numbers in `results.json`. Not compiled; `means` are numpy.
+        """
+        return dict(means)
 
     def look(self, batch: Batch, out: Mapping[str, Array]) -> Look:
         """What the report shows of a batch and of what `predict` gave beside its scores."""
@@ -152,6 +173,38 @@ def collect(
         )
         found.append(jax.tree.map(lambda x, m=mask: x[m > 0], rows))
     return jax.tree.map(lambda *x: np.concatenate(x), *found)
+
+
+def means_of_clips(
+    step: Callable[[Variables, Batch], dict[str, Array]],
+    variables: Variables,
+    batches: Iterable[Batch],
+) -> dict[str, np.ndarray]:
+    """`collect`, and the mean over the views of each clip that has a label.
+
+    One row for each clip, float32 `[M, ...]` by the names that `step` gives, with its `label` and
+    `clip` int32 `[M]`; in the order of `domain` (the source, where there are several) and `clip`.
+    """
+
+    def known(variables: Variables, batch: Batch) -> dict[str, Any]:
+        who = {k: batch[k] for k in ("label", "clip", "domain")}
+        return {"found": step(variables, batch), **who}
+
+    rows = collect(known, variables, batches)
+    labelled = rows["label"] >= 0
+    rows = jax.tree.map(lambda x: x[labelled], rows)
+    who = np.stack([rows["domain"], rows["clip"]], 1)
+    _, first, of, views = np.unique(
+        who, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(first), *x.shape[1:]))
+        np.add.at(total, of.reshape(-1), x)
+        return (total / views.reshape(-1, *[1] * (x.ndim - 1))).astype(np.float32)
+
+    means = {name: mean(x) for name, x in rows["found"].items()}
+    return {**means, "label": rows["label"][first], "clip": rows["clip"][first]}
 
 
 def to_float(video: Array | np.ndarray) -> Float[Array, "B T H W C"]:

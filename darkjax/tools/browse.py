@@ -18,6 +18,7 @@ fold 1.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -208,14 +209,11 @@ def evaluation(records: Records, rows: np.ndarray, data: Any, clips: int) -> Ite
     chosen = rows[pictures.spread(len(rows), clips)]
     cfg = ViewConfig.of(data)
     views = EvalViews(records.meta, cfg, chosen)
-    each = cfg.views_clips * cfg.views_crops
-    with pipeline.eval_batches(
-        records, chosen, cfg=data, batch_size=each, num_threads=0
-    ) as batches:
-        for number, batch in enumerate(batches):
+    with pipeline.eval_batches(records, chosen, cfg=data, batch_size=1, num_threads=0) as batches:
+        for _, of_clip in itertools.groupby(enumerate(batches), lambda found: found[1]["clip"][0]):
             yield [
-                Shown(f"view {k}", views[number * each + k], int(batch["label"][k]), video)
-                for k, video in enumerate(batch["video"])
+                Shown(f"view {k}", views[number], int(batch["label"][0]), batch["video"][0])
+                for k, (number, batch) in enumerate(of_clip)
             ]
 
 
@@ -234,7 +232,7 @@ def _facts(records: Records, data: Any, config: str, counts: str) -> str:
         "Clips": counts,
         "Frames": f"{data.frames} {data.sampling}, stride {data.stride}",
         "Pixels": f"{data.size[0]}x{data.size[1]}, {cut}" + ", half mirrored" * bool(data.flip),
-        "Evaluation": f"{data.views_clips} clips x {data.views_crops} crops",
+        "Evaluation": f"{data.views_clips or 'all'} clips x {data.views_crops} crops",
         "Balance": data.balance,
     }
     rows = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in told.items())

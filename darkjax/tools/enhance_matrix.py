@@ -37,10 +37,11 @@ import numpy as np
 
 from darkjax import config as configs
 from darkjax import files, identity, program
-from darkjax.data import split
+from darkjax.data import split, views
 from darkjax.errors import Stopped, UserError
 
 if TYPE_CHECKING:
+    from darkjax.eval import classify
     from darkjax.eval.enhancers import Loaded
 
 RAW, JOINT = "raw", "joint"
@@ -119,7 +120,7 @@ class Matrix:
         workdir.mkdir(parents=True, exist_ok=True)
         self.records = experiment.open_records(config.data, str(workdir / "records"))
         self.mesh = sharding.make_mesh(config.mesh)
-        self._predict: dict[str, Callable] = {}
+        self._predict: dict[str, classify.Step] = {}
 
     def run(self) -> dict[str, Any] | None:
         """Rows, columns, cells [row][column] of seeds' top-1; None when training was stopped."""
@@ -156,8 +157,7 @@ class Matrix:
     def _about(self) -> str:
         data = self.config.data
         held, name = split.held_rows(self.records, data)
-        views = f"{data.views_clips}x{data.views_crops}"
-        return f"top-1@{views} {name}, {len(held)} clips, {self.config.seeds} seeds"
+        return f"top-1@{views.named(data)} {name}, {len(held)} clips, {self.config.seeds} seeds"
 
     def _test(self, records: Any) -> np.ndarray:
         return split.held_rows(records, self.config.data)[0]

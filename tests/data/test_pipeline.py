@@ -215,6 +215,32 @@ def test_evaluation_sees_every_view_once(records, clips, crops):
         np.testing.assert_array_equal(merged["video"][5], merged["video"][0][:, :, ::-1])
 
 
+def test_views_without_overlap_are_as_many_as_a_clip_has_room_for(records):
+    """Clips of 5 to 9 frames, 2 at a time and 5 crops: from 2 to 4 in time."""
+    rows = records.select("test")
+    cfg = _cfg(views_clips=0, views_crops=5, frames=2)
+    with eval_batches(records, rows, cfg=cfg, batch_size=8) as batches:
+        found = list(batches)
+    merged = {k: np.concatenate([b[k] for b in found]) for k in found[0]}
+    real = merged["mask"] == 1
+    counts = [5 * (n // 2) for n in (5, 6, 7, 8, 9)]
+    assert len(real) == -(-sum(counts) // 8) * 8
+    assert merged["clip"][real].tolist() == np.repeat(range(22, 27), counts).tolist()
+    assert merged["view"][real].tolist() == [v for n in counts for v in range(n)]
+    last = DATASET.frames(104)[6:8, 2:8, 2:10]  # its fourth pair, the middle
+    np.testing.assert_array_equal(merged["video"][real][-1], last)
+    with pytest.raises(UserError, match=r"views_clips=0.*needs sampling='dense'"):
+        ViewConfig.of(_cfg(views_clips=0, sampling="segments"))
+    halves = []
+    for part in (0, 1):
+        with eval_batches(
+            records, rows, cfg=cfg, batch_size=8, process_index=part, process_count=2
+        ) as batches:
+            halves.append([batch["video"] for batch in batches])
+    for whole, *parts in zip(found, *halves, strict=True):
+        np.testing.assert_array_equal(whole["video"], np.concatenate(parts))
+
+
 @pytest.mark.parametrize("crop", ["random", "centre", "resized"])
 def test_the_centre_alone_is_looked_at(tmp_path, crop):
     """Frames that are black but for the middle: no view shows anything else."""

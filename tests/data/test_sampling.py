@@ -33,6 +33,19 @@ def test_random_clip_reaches_every_start():
     assert sampling.span(3, 2) == 5
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "frames", "stride", "starts"),
+    [(100, 16, 1, range(0, 96, 16)), (16, 16, 1, [0]), (31, 16, 1, [0]), (40, 5, 4, [0, 20]),
+     (15, 16, 1, [0]), (1, 4, 2, [0])],
+)  # fmt: skip
+def test_clips_without_overlap_are_as_many_as_there_is_room_for(num_frames, frames, stride, starts):
+    found = sampling.tiled_clips(num_frames, frames, stride)
+    expected = [(start + np.arange(frames) * stride) % num_frames for start in starts]
+    np.testing.assert_array_equal(found, expected)
+    if num_frames >= frames * stride:
+        assert len(np.unique(found)) == found.size
+
+
 def test_short_clip_loops():
     np.testing.assert_array_equal(sampling.random_clip(3, 7, 1, _rng()), [0, 1, 2, 0, 1, 2, 0])
 

@@ -120,6 +120,17 @@ def test_evaluation_is_shown_as_the_pipeline_yields_it(records):
             np.testing.assert_array_equal(one.video, batch["video"][k])
 
 
+def test_as_many_views_as_a_clip_has_room_for_are_shown(records):
+    data = _data(records, views_clips=0, views_crops=1, frames=2)
+    rows, _ = split.held_rows(records, data)
+    cards = list(browse.evaluation(records, rows, data, len(rows)))
+    frames = records.meta["frames"][rows]
+    assert [len(shown) for shown in cards] == (frames // 2).tolist()
+    for shown in cards:
+        assert [one.view.view for one in shown] == list(range(len(shown)))
+        assert len({one.view.record for one in shown}) == 1
+
+
 def test_the_default_fields_are_those_of_the_configs(records):
     from configs import common
 
