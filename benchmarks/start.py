@@ -92,11 +92,11 @@ def _child(args: argparse.Namespace) -> None:
         now = _spent()
         rows[name], before = [b - a for a, b in zip(before, now, strict=True)], now
 
+    from darkjax import compilation, experiment, sharding, train
     from darkjax import config as configs
-    from darkjax import experiment, sharding, train
     from darkjax.ops import conv, conv_onednn
 
-    experiment.use_compilation_cache()
+    compilation.use_compilation_cache()
     c = configs.load(args.config)
     c.data.dir = args.data
     c = configs.resolve(c)

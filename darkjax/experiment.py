@@ -10,7 +10,6 @@ import pathlib
 import re
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,6 +34,7 @@ from darkjax import (
     version,
 )
 from darkjax import config as configs
+from darkjax.compilation import use_compilation_cache
 from darkjax.data import sources, split
 from darkjax.data.records import Records
 from darkjax.errors import Stopped, UserError, storage
@@ -199,27 +199,6 @@ def quiet() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs, where the user has not said otherwise.
-
-    In `$XDG_CACHE_HOME/darkjax/jax`, or `~/.cache/darkjax/jax`. Where that cannot be written
-    nothing is kept, which one line on stderr says.
-    """
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
-        return
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):  # its standard: empty or relative is as if it were not set
-        home = os.path.expanduser("~/.cache")
-    folder = os.path.join(home, "darkjax", "jax")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e:
-        print(f"compiled programs are not kept for the next start: {e}", file=sys.stderr)
-    else:
-        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def open_stages(config: Any, workdir: str) -> dict[str, Records]:

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from darkjax import checkpoint, experiment, optim, sharding, train
+from darkjax import checkpoint, compilation, optim, sharding, train
 from darkjax.errors import UserError
 from darkjax.state import TrainState
 
@@ -141,11 +141,11 @@ def test_at_most_eight_steps_are_in_flight():
 def test_the_compilation_cache_is_on_unless_the_user_chose_one(monkeypatch, tmp_path):
     before = jax.config.values["jax_compilation_cache_dir"]
     try:
-        experiment.use_compilation_cache()
+        compilation.use_compilation_cache()
         assert jax.config.values["jax_compilation_cache_dir"] == before
         jax.config.update("jax_compilation_cache_dir", None)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        experiment.use_compilation_cache()
+        compilation.use_compilation_cache()
         assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "darkjax" / "jax")
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
@@ -159,7 +159,7 @@ def test_a_cache_home_that_means_nothing_is_as_if_not_set(given, monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     jax.config.update("jax_compilation_cache_dir", None)
     try:
-        experiment.use_compilation_cache()
+        compilation.use_compilation_cache()
         found = jax.config.values["jax_compilation_cache_dir"]
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
@@ -172,7 +172,7 @@ def test_a_home_that_cannot_be_written_is_one_line(monkeypatch, tmp_path, capsys
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", None)
     try:
-        experiment.use_compilation_cache()
+        compilation.use_compilation_cache()
         assert jax.config.values["jax_compilation_cache_dir"] is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)

@@ -123,6 +123,7 @@ def test_every_entry_of_the_table_is_of_some_field():
         ("student.optim", 3, "student.optim=3: expected a section of fields"),
         ("student.model.repeats", 0, "student.model.repeats=0: expected an integer from 1 to 512"),
         ("student.model.luminous.width", -3, "student.model.luminous.width=-3"),
+        ("data.channels", 5, "data.channels=5: expected one of 1, 2, 3, 4, 6"),
         ("student.model.pvit.qkv_bias", 1, "student.model.pvit.qkv_bias=1: expected True or False"),
         ("student.exposure", 0.6, "no field student.exposure: did you mean"),  # of other methods
         ("teacher.label_smothing", 0.1, "did you mean teacher.label_smoothing?"),

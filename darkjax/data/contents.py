@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darkjax import channels
 from darkjax.data.records import Records
 
 CHUNK_BYTES = 1 << 24
@@ -22,7 +23,7 @@ class Content(NamedTuple):
     """Of one clip: a digest of its frames, its brightest value, its longest run of equal frames."""
 
     sha256: str
-    brightest: int  # of all channels, 0 to 255
+    brightest: int  # of all colours, 0 to 255
     still: int  # frames; all of them in a frozen clip
 
 
@@ -40,7 +41,8 @@ def of(records: Records, record: int) -> Content:
     for start in range(0, count, step):
         frames = records.read_frames(record, range(start, min(start + step, count)))
         sha.update(frames.data)
-        brightest = max(brightest, int(frames.max()))
+        seen = frames[..., : channels.COLOURS]  # a black clip's flow is not black
+        brightest = max(brightest, int(seen.max()))
         for frame in frames:
             run = run + 1 if before is not None and np.array_equal(frame, before) else 1
             before, still = frame, max(still, run)

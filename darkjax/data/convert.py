@@ -47,6 +47,7 @@ def convert(
     jpeg_quality: int = 95,
     fps: float | None = None,
     window: str | None = None,
+    flow: Mapping[str, Any] | None = None,
     max_bad_fraction: float = badfiles.MOST,
     shards: int | None = None,
     workers: int = 0,
@@ -68,6 +69,7 @@ def convert(
       fps: frames a second, taken by their time stamps; None keeps every frame.
       window: grey of more than 8 bits: counts "LOW:HIGH" or percentiles "LOW%:HIGH%" of each clip
         that become black and white.
+      flow: how the flow in the clips was made (`data.flow`), for the card.
       max_bad_fraction: of the clips; with more bad ones there is no card.
       shards: per split; None is one per 64 clips, at most 256.
       workers: processes; 0 converts in this one. Each decodes on one thread.
@@ -91,7 +93,7 @@ def convert(
         )
     if not 0 <= max_bad_fraction <= 1:
         raise UserError(f"expected max_bad_fraction from 0 to 1; found {max_bad_fraction}")
-    settings = Settings(short_side, max_frames, encoding, jpeg_quality, fps, window)
+    settings = Settings(short_side, max_frames, encoding, jpeg_quality, fps, window, flow)
     _check_options(dataset, settings)
     root = None if raw is None else pathlib.Path(raw)
     clips = dataset.clips(root)

@@ -1,4 +1,4 @@
-"""Records made of other records by an enhancer: what trains and tests on brightened clips."""
+"""Records made of other records: brightened clips, clips with their flow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from darkjax.data.decode import Video
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
+Change = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Enhanced:
@@ -22,7 +24,7 @@ class Enhanced:
     Attributes:
       name: of the new dataset.
       records: where the clips are read.
-      enhance: float32 [T, H, W, 3] in [0, 1] to the same; the result is rounded to 8 bits.
+      enhance: uint8 [T, H, W, C] to as many such frames, of any channels; see `rounded`.
       described: method, options and weights; together with the records' digest it says what the
         new ones are, so that a conversion begun with another method is not continued.
       splits: empty means all.
@@ -30,7 +32,7 @@ class Enhanced:
 
     name: str
     records: Records = dataclasses.field(repr=False)
-    enhance: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False)
+    enhance: Change = dataclasses.field(repr=False)
     described: str = ""
     splits: tuple[str, ...] = ()
     source: str = dataclasses.field(default="", init=False)
@@ -69,16 +71,25 @@ class Enhanced:
     ) -> Video:
         """Read and enhance one clip. Sizes are the records' own."""
         if short_side is not None:
-            raise UserError("enhanced records keep the size of the records: leave short_side out")
+            raise UserError("records of records keep their size: leave short_side out")
         frames = int(self.records.meta["frames"][clip.seed])
         frames = min(frames, max_frames or frames)
-        clear = self.records.read_frames(clip.seed, range(frames)).astype(np.float32) / 255
-        bright = np.rint(np.clip(self.enhance(clear), 0, 1) * 255).astype(np.uint8)
+        made = self.enhance(self.records.read_frames(clip.seed, range(frames)))
         row = self.records.clips[int(self.records.meta["clip"][clip.seed])]
-        return Video(bright, row["fps"])
+        return Video(made, row["fps"])
 
     def _rows(self) -> list[tuple[int, dict]]:
         """(record, its row of the card) of the wanted splits, by rising row."""
         pairs = [(n, self.records.clips[int(c)]) for n, c in enumerate(self.records.meta["clip"])]
         wanted = [p for p in pairs if not self.splits or p[1]["split"] in self.splits]
         return sorted(wanted, key=lambda pair: pair[1]["clip"])
+
+
+def rounded(enhance: Change) -> Change:
+    """A function of float32 frames in [0, 1] as one of uint8 frames."""
+
+    def change(frames: np.ndarray) -> np.ndarray:
+        bright = enhance(frames.astype(np.float32) / 255)
+        return np.rint(np.clip(bright, 0, 1) * 255).astype(np.uint8)
+
+    return change

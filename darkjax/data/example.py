@@ -179,6 +179,8 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 
 
 def _jpeg(frame: np.ndarray, quality: int) -> bytes:
+    if frame.shape[-1] not in (1, 3):
+        raise UserError(f"JPEG frames have 1 or 3 channels, found {frame.shape[-1]}: encoding raw")
     out = io.BytesIO()
     image = _import_pillow().fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
     image.save(out, "JPEG", quality=quality, subsampling=0)  # dark colours are few already

@@ -7,12 +7,12 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from darkjax import files
+from darkjax import channels, files
 from darkjax.data import card as card_file
 from darkjax.data import example, index, sourcehash, tfrecord
 from darkjax.data import window as windows
@@ -21,6 +21,7 @@ from darkjax.data.decode import Video
 from darkjax.errors import UserError
 
 OPTIONAL = ("fps", "window")  # not every dataset has them
+LATER = (*OPTIONAL, "flow")  # a card of before has none of them
 REPORT = {"file", "records", "bytes", "sha256", "settings", "clips", "rows", "bad"}
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -35,6 +36,7 @@ class Settings:
     jpeg_quality: int = 95
     fps: float | None = None
     window: str | None = None
+    flow: Mapping[str, Any] | None = None  # `data.flow.Recipe.described`, of channels 3 to 5
 
     def __post_init__(self):
         if self.encoding not in example.ENCODINGS:
@@ -53,10 +55,10 @@ class Settings:
             object.__setattr__(self, "window", str(windows.parse(self.window)))
 
     def described(self) -> dict[str, Any]:
-        """What the card keeps. `fps` and `window` only where given: a card of before has neither,
+        """What the card keeps. `LATER` ones only where given: a card of before has none of them,
         and data that are the same shall have the same digest."""
         every = dataclasses.asdict(self)
-        return {k: v for k, v in every.items() if k not in OPTIONAL or v is not None}
+        return {k: v for k, v in every.items() if k not in LATER or v is not None}
 
     def loading(self) -> dict[str, Any]:
         """The options for a dataset's `load`."""
@@ -277,6 +279,7 @@ def _describe(row: dict[str, Any], video: Video, shard: int) -> None:
     # Summing whole lines first is some ten times faster than over pixels of three channels.
     lines = video.frames.reshape(frames * height, -1).sum(0, dtype=np.uint64)
     mean = lines.reshape(width, -1).sum(0) / (frames * height * width)
+    mean = mean[: channels.COLOURS] if len(mean) == channels.WITH_FLOW else mean
     luma = float(mean @ LUMA) if len(mean) == 3 else float(mean.mean())
     row.update(frames=frames, height=height, width=width, fps=round(video.fps, 3))
     row.update(mean_luma=round(luma, 2), shard=shard)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax import channels
 from darkjax.data import balance, remote, sampling
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
@@ -345,3 +346,6 @@ class ReadBatch:
                 out[..., channel] = clip[:, :, ::-1, channel]
         else:
             records.read_frames(view.record, view.frames, *window, out=out)
+        if flip and self.channels == channels.WITH_FLOW:
+            right = out[..., channels.FLOW_X]  # what went right goes left: 256 - x, as bytes wrap
+            np.negative(right, out=right)

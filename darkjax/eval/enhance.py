@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from darkjax import channels
 from darkjax.data import pipeline
 from darkjax.data.records import Records
 from darkjax.data.resize import resize_clip
@@ -127,7 +128,8 @@ def judge(enhance: Enhancer, records: Records, rows: np.ndarray) -> dict[str, fl
     found = []
     for row in rows:
         frames = int(records.meta["frames"][row])
-        before = records.read_frames(int(row), range(frames)).astype(np.float32) / 255
+        clip = records.read_frames(int(row), range(frames))[..., : channels.COLOURS]
+        before = clip.astype(np.float32) / 255
         found.append(numbers(before, enhance(before)))
     return {key: float(np.mean([f[key] for f in found])) for key in found[0]} | {"n": len(found)}
 
@@ -163,7 +165,7 @@ def evaluate(
     cells: list[list[np.ndarray]] = []
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
-            before = batch["video"][0].astype(np.float32) / 255
+            before = batch["video"][0][..., : channels.COLOURS].astype(np.float32) / 255
             after = np.asarray(look(variables, batch))[0]
             found.append(numbers(before, after))
             if len(cells) < pictures:

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 
+from darkjax import channels
 from darkjax.errors import UserError
 
 STRIP_FRAMES = 6
@@ -101,12 +102,22 @@ def overlay_clip(frames: np.ndarray, attention: np.ndarray) -> np.ndarray:
 
 
 def colour_frames(video: np.ndarray) -> np.ndarray:
-    """uint8 [T, H, W, 3] from 1, 2 or 3 channels: grey is repeated, flow gets an empty third."""
-    if video.ndim != 4 or video.dtype != np.uint8 or video.shape[-1] not in (1, 2, 3):
-        raise ValueError(f"expected uint8 [T, H, W, 1 to 3], got {video.dtype} {video.shape}")
+    """uint8 [T, H, W, 3] from any channels: grey is repeated, two get an empty third, of more the
+    first three are shown (of clips with flow the colours)."""
+    if video.ndim != 4 or video.dtype != np.uint8:
+        raise ValueError(f"expected uint8 [T, H, W, C], got {video.dtype} {video.shape}")
+    video = video[..., : channels.COLOURS]
     if video.shape[-1] == 1:
         return np.repeat(video, 3, axis=-1)
     return np.concatenate([video, np.zeros_like(video[..., : 3 - video.shape[-1]])], axis=-1)
+
+
+def beside_flow(video: np.ndarray) -> np.ndarray:
+    """`colour_frames`, and below each its flow image where the clip has one."""
+    parts = [colour_frames(video)]
+    if video.shape[-1] == channels.WITH_FLOW:
+        parts.append(video[..., channels.COLOURS :])
+    return np.concatenate(parts, axis=1)
 
 
 def spread(count: int, wanted: int = STRIP_FRAMES) -> np.ndarray:

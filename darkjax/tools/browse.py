@@ -252,7 +252,7 @@ def _card(parts: Sequence[sources.Source], shown: Sequence[Shown]) -> str:
     for number, one in enumerate(shown[:VIEWS]):
         at = pictures.spread(len(one.video))
         strip = pictures.strip_html(
-            pictures.colour_frames(one.video[at][..., :3]), f"{one.where}: clip {row['id']}"
+            pictures.beside_flow(one.video[at]), f"{one.where}: clip {row['id']}"
         )
         strips.append(f'<p class="row w{number % 2}">{_choice(one, at)}</p>{strip}')
     if len(shown) > VIEWS:
@@ -298,7 +298,7 @@ def _whole_frame(records: Records, record: int, shown: Sequence[Shown]) -> str:
                  ("height", h / height))  # fmt: skip
         style = ";".join(f"{name}:{100 * share:.2f}%" for name, share in place)
         boxes.append(f'<i class="w{number % 2}" style="{style}"></i>')
-    picture = pictures.strip_html(pictures.colour_frames(middle[..., :3]), "the middle frame")
+    picture = pictures.strip_html(pictures.colour_frames(middle), "the middle frame")
     return (
         '<div><p class="row">what is seen of a frame</p>'
         f'<div class="frame">{picture}{"".join(boxes)}</div></div>'

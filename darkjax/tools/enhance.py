@@ -40,9 +40,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darkjax import program
+from darkjax import channels, program
 from darkjax.data import convert, images, stopping, stream
-from darkjax.data.enhanced import Enhanced
+from darkjax.data.enhanced import Enhanced, rounded
 from darkjax.data.progress import Progress
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -99,6 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def enhance_records(source: str, output: str, enhance: enhancers.Loaded) -> int:
     """Records of enhanced clips: frames stored as in `source`, splits, groups and ids kept."""
     with Records(source) as records:
+        if channels.WITH_FLOW in records.meta["channels"]:
+            raise UserError(
+                f"--records={source}: the clips have flow (6 channels): enhance the records that "
+                "they were made of, and add flow to the result"
+            )
 
         def pieces(frames: np.ndarray) -> np.ndarray:  # few lengths: each is compiled anew
             return np.concatenate([enhance(piece) for piece in _clips(iter(frames), enhance.k)])
@@ -106,7 +111,9 @@ def enhance_records(source: str, output: str, enhance: enhancers.Loaded) -> int:
         name = f"{records.card['name']}-{enhance.method}"
         described = json.dumps(enhance.identity, sort_keys=True)
         stored = {key: records.card["decode"][key] for key in ("encoding", "jpeg_quality")}
-        card = convert.convert(Enhanced(name, records, pieces, described), output, **stored)
+        card = convert.convert(
+            Enhanced(name, records, rounded(pieces), described), output, **stored
+        )
     convert.print_summary(card, output)
     return 0
 

@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", help=f"weights of {what}: a file, a folder, or RUN/STAGE")
     args = parser.parse_args(argv)
     try:
-        from darkjax import experiment
+        from darkjax import compilation, experiment
 
         experiment.quiet()
-        experiment.use_compilation_cache()
+        compilation.use_compilation_cache()
         config = configs.load(args.config)
         missing = [part for part in PARTS if part not in config]
         if missing:
@@ -260,7 +260,7 @@ class Matrix:
     def _enhanced(self, name: str, enhance: Loaded, test_only: bool = False) -> Column:
         """Records of the enhanced clips, written unless they are there."""
         from darkjax.data import convert
-        from darkjax.data.enhanced import Enhanced
+        from darkjax.data.enhanced import Enhanced, rounded
         from darkjax.data.records import Records
 
         data = self.config.data
@@ -272,7 +272,7 @@ class Matrix:
         folder = self.workdir / "records" / f"{name}-{mark}"  # another enhancer: another folder
         if not (folder / "card.json").exists():
             print(f"enhancing clips into {folder}")
-        convert.convert(Enhanced(name, self.records, enhance, described, splits), folder)
+        convert.convert(Enhanced(name, self.records, rounded(enhance), described, splits), folder)
         return Column(Records(folder, read=self.config.data.read), enhance.identity)
 
     def _judge(self, name: str, enhance: Loaded | None) -> dict[str, float]:

@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bound", type=float, help="mp4: pixels of the full colour")
     args = parser.parse_args(argv)
     try:
-        from darkjax import experiment
+        from darkjax import compilation, experiment
 
         experiment.quiet()
-        experiment.use_compilation_cache()
+        compilation.use_compilation_cache()
         print(run(args))
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
