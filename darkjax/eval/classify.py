@@ -162,7 +162,6 @@ def results(
     `numbers` begin with what the confusion counts; `classes` are the names in the order of the
     probabilities.
     """
-    state = metrics.Classification.from_logits(found.probabilities, found.label)
     others = {k: summarise(found._replace(probabilities=v)) for k, v in found.others.items()}
     luma = np.array([records.clips[c]["mean_luma"] for c in found.clip])
     correct = found.probabilities.argmax(1) == found.label
@@ -171,12 +170,20 @@ def results(
         "classes": list(classes),
         "numbers": dict(numbers),
         **({"others": others} if others else {}),
-        "confusion": np.asarray(state.confusion.counts).tolist(),
-        "per_class": [
-            {"class": classes[k], **_plain(row._asdict())}
-            for k, row in enumerate(state.confusion.per_class())
-        ],
+        **tables(found, classes),
         "brightness": [_plain(row._asdict()) for row in metrics.by_tercile(luma, correct)],
+    }
+
+
+def tables(found: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+    """`confusion` (rows are the truth) and `per_class`, as JSON."""
+    confusion = metrics.Confusion.from_logits(found.probabilities, found.label)
+    return {
+        "confusion": confusion.counts.tolist(),
+        "per_class": [
+            {"class": name, **_plain(row._asdict())}
+            for name, row in zip(classes, confusion.per_class(), strict=True)
+        ],
     }
 
 

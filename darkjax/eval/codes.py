@@ -82,13 +82,13 @@ def probe(
         "kernel": jnp.zeros((x.shape[1], num_classes), jnp.float32),
         "bias": jnp.zeros((num_classes,), jnp.float32),
     }
-    w = _minimised(loss, start)
+    w = minimised(loss, start)
     logits = ((queries - mean) / std) @ np.asarray(w["kernel"]) + np.asarray(w["bias"])
     logits -= logits.max(1, keepdims=True)
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-def _minimised(loss: Callable[[Any], jax.Array], start: Any) -> Any:
+def minimised(loss: Callable[[Any], jax.Array], start: Any) -> Any:
     """Where L-BFGS is after `STEPS` steps from `start`."""
     tx = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
