@@ -227,15 +227,10 @@ def open_records(data: Any, drawn_in: str) -> Records:
         folder = folder or drawn_in
         drawn = os.path.exists(os.path.join(folder, "card.json"))
         if jax.process_index() == 0 and not (drawn and data.dir):
-            from darkjax.data import convert
-            from darkjax.data.catalog import get_dataset
-
-            options = data.synthetic.to_dict()
             if not drawn:
                 print(f"rendering clips into {folder}")
-            workers = min(os.cpu_count() or 1, 8)
             try:  # clips of the workdir that are there already are only compared with the options
-                convert.convert(get_dataset("synthetic", **options), folder, workers=workers)
+                _render(data.synthetic.to_dict(), folder)
             except UserError as e:
                 hint = f" (data.synthetic: delete {folder}, or another --workdir)" if drawn else ""
                 raise UserError(f"{e}{hint}") from e
@@ -249,6 +244,22 @@ def open_records(data: Any, drawn_in: str) -> Records:
             "--config.data.dir=FOLDER, or try the rendered one, --config=configs/lift_arid.py:demo"
         )
     return Records(folder, read=data.read, check_crc=data.check_crc)
+
+
+def _render(options: dict[str, Any], folder: str) -> None:
+    """Draw the clips of a data section's `synthetic`; with `flow`, beside it, add their flow."""
+    from darkjax.data import convert
+    from darkjax.data.catalog import get_dataset
+
+    flow = options.pop("flow", None)
+    colours = folder if flow is None else f"{folder}-colours"
+    workers = min(os.cpu_count() or 1, 8)
+    convert.convert(get_dataset("synthetic", **options), colours, workers=workers)
+    if flow is not None:
+        from darkjax.data import flow as flows
+
+        with Records(colours) as records:
+            flows.add(records, folder, flows.Recipe(**flow))
 
 
 def _told(config: Any, name: str, records: Records) -> str:

@@ -30,6 +30,9 @@ NUMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+JUDGES_BY = ("knn_k", "knn_gamma", "answer", "probe_decay")  # fields of a stage
+
+
 def numbers(judge: str, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names that an evaluation gives its numbers: those that are better high, the others."""
     rising, others = NUMBERS[judge]
@@ -176,7 +179,7 @@ def _judged_on(config: Any, name: str, records: Records) -> dict[str, Any]:
     """What the numbers of an evaluation depend on beside the weights."""
     data = configs.data_of(config, name)
     kept = {k: v for k, v in data.to_dict().items() if f"data.{k}" not in identity.MAY_CHANGE}
-    stage = {k: config[name][k] for k in ("knn_k", "probe_decay") if k in config[name]}
+    stage = {k: config[name][k] for k in JUDGES_BY if k in config[name]}
     digest = sources.digest(records, data)
     return json.loads(json.dumps({"digest": digest, **kept, **stage}))
 

@@ -50,7 +50,7 @@ from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
-from darkjax.methods import dtcm, enhancer, lift
+from darkjax.methods import dtcm, enhancer, ir_dcl, lift
 from darkjax.nearest import nearest
 from darkjax.ops import enhance, flow, warp
 
@@ -118,6 +118,9 @@ _TABLE: dict[str, Check] = {
     "data.synthetic.width": integer(16, 16384),
     "data.synthetic.fps": number(0.1, 1000),
     "data.synthetic.domain": word(*DOMAINS),
+    "data.synthetic.flow.method": word(*flow.METHODS),
+    "data.synthetic.flow.bound": POSITIVE,
+    "data.synthetic.flow.enhance": word("", *enhance.METHODS),
     "data.synthetic.name": NAME,
     "data.synthetic.seed": integer(0, 2**31 - 1),
     "STAGE.method": Check(
@@ -151,19 +154,26 @@ _TABLE: dict[str, Check] = {
     "STAGE.optim.decay_exclude": PATTERNS,
     "STAGE.optim.lr_scale": SCALED,
     "STAGE.optim.clip": number(0),
-    "supervised/lift.luminous_input": word("gamma", "dark", "flow", *enhance.METHODS),
-    "supervised/lift.flow_method": word(*flow.METHODS),
-    "supervised/lift.flow_bound": POSITIVE,
-    "supervised/lift.flow_enhance": word("", *enhance.METHODS),
+    "supervised/lift/ir_dcl.luminous_input": word("gamma", "dark", "flow", *enhance.METHODS),
+    "supervised/lift/ir_dcl.flow_method": word(*flow.METHODS),
+    "supervised/lift/ir_dcl.flow_bound": POSITIVE,
+    "supervised/lift/ir_dcl.flow_enhance": word("", *enhance.METHODS),
     "lift.luminous_frozen": FLAG,
-    "supervised/lift.gamma": number(0, 100, above=True),
-    "supervised/lift/dtcm.mean": LEVELS,
-    "supervised/lift/dtcm.std": SPREADS,
+    "supervised/lift/ir_dcl.gamma": number(0, 100, above=True),
+    "supervised/lift/dtcm/ir_dcl.mean": LEVELS,
+    "supervised/lift/dtcm/ir_dcl.std": SPREADS,
     "lift.luminous_mean": LEVELS,
     "lift.luminous_std": SPREADS,
     "lift.pvit_freeze": word(*lift.PVIT_FREEZE),
     "lift.distill.weight": number(0),
     "lift.distill.on": word("pre_logits", "logits"),
+    "ir_dcl.alpha": number(0),
+    "ir_dcl.neurons": integer(1, 10**6),
+    "ir_dcl.code_bias": FLAG,
+    "ir_dcl.dropout": number(0, 1, below=True),
+    "ir_dcl.leftovers": word(*ir_dcl.LEFTOVERS),
+    "ir_dcl.knn_gamma": POSITIVE,
+    "ir_dcl.answer": word(*ir_dcl.ANSWERS),
     "dtcm.enhancer_frozen": FLAG,
     "dtcm.objective": word(*dtcm.OBJECTIVES),
     "enhancer.objective": word(*enhancer.OBJECTIVES),
@@ -207,7 +217,10 @@ TABLE = {
     for owner in owners.split("/")
 }
 # Sections whose fields are those of the model that their `name` names, by the stage's method.
-MODELS = ("supervised.model", "lift.model", "dtcm.model", "dtcm.enhancer", "enhancer.enhancer")
+MODELS = (
+    "supervised.model", "lift.model", "dtcm.model", "dtcm.enhancer", "enhancer.enhancer",
+    "ir_dcl.model",
+)  # fmt: skip
 # Sections inside a model's, and the model whose fields they have (or the field that names it).
 INSIDE = {"luminous": "luminous_net", "pvit": "vit", "backbone": "r2plus1d"}
 DEEP = ("depth", "repeats", "iterations", "stages", "enhance_repeats", "calibrate_repeats")

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from darkjax import config as configs
 from darkjax import methods
-from darkjax.data import pipeline, sources
+from darkjax.data import pipeline, sources, split
 from darkjax.data.records import Records
+from darkjax.data.rows import column
+from darkjax.errors import UserError
 
 
 def of(config: Any, name: str, records: Records) -> methods.Spec:
     """The spec of stage `name` of a resolved config, on the records it is trained on."""
-    domains = sources.names(records, configs.data_of(config, name))
-    return bare(config, name, records.classes, domains)
+    data = configs.data_of(config, name)
+    made = bare(config, name, records.classes, sources.names(records, data))
+    return dataclasses.replace(made, spread=spread(records, data))
+
+
+def spread(records: Records, data: Any) -> tuple[float, ...]:
+    """Of each class, the standard deviation of the mean luma of its training clips, 0 for none.
+
+    () of records that nothing is trained on.
+    """
+    try:
+        rows = split.train_rows(records, data)
+    except UserError:
+        return ()
+    luma = np.asarray(column(records.clips, "mean_luma"), np.float64)[records.meta["clip"][rows]]
+    labels = records.meta["label"][rows]
+    every = (luma[labels == label] for label in range(len(records.classes)))
+    return tuple(float(own.std()) if len(own) else 0.0 for own in every)
 
 
 def bare(

@@ -17,8 +17,8 @@ from darkjax.models import layers
 def small_networks(monkeypatch, group: int = 2) -> None:
     """Networks that compile at once: which examples a method counts is no matter of its models."""
 
-    def build(config, num_classes, **_):
-        return Enhancer() if num_classes is None else Classifier(num_classes, group)
+    def build(config, num_classes, *, section="model", **_):
+        return Enhancer() if section == "enhancer" else Classifier(num_classes, group)
 
     monkeypatch.setattr(models, "build", build)
 
@@ -29,7 +29,7 @@ SEEN: list[Any] = []  # the classifier's last input, in training too
 class Classifier(nn.Module):
     """Called as every classifier, and with two views as LIFT-Net."""
 
-    num_classes: int
+    num_classes: int | None
     group: int = 2
 
     @nn.compact
@@ -42,6 +42,8 @@ class Classifier(nn.Module):
         if train and self.has_rng("dropout"):
             hidden = nn.Dropout(0.5, deterministic=False)(hidden)
         out = {"pre_logits": hidden, "luminous/pre_logits": nn.sigmoid(hidden)}
+        if self.num_classes is None:
+            return hidden, out
         return nn.Dense(self.num_classes, name="head")(hidden), out
 
 

@@ -26,7 +26,8 @@ class Predictions(NamedTuple):
     clip: np.ndarray  # int64 [M], row of the card
     label: np.ndarray  # int64 [M]
     probabilities: np.ndarray  # float64 [M, K], mean over the clip's views
-    others: Mapping[str, np.ndarray] = types.MappingProxyType({})  # [M, K], concluded otherwise
+    # [M, K] by name, where several are concluded; the first are `probabilities` too
+    others: Mapping[str, np.ndarray] = types.MappingProxyType({})
     codes: np.ndarray | None = None  # float32 [M, N], mean over the clip's views
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -97,15 +98,15 @@ def predict(
         }
         means = {name: view.probabilities for name, view in views.items()}
         concluded = step.concluded(variables, means)
-    (first, best), *others = {
+    every = {
         name: np.asarray(x.addressable_data(0) if isinstance(x, jax.Array) else x, np.float64)
         for name, x in concluded.items()
-    }.items()
-    del first
+    }
     view = next(iter(views.values()))
     codes = means["codes"].astype(np.float32) if "codes" in means else None
     label = whole["label"][view.first].astype(np.int64)
-    return Predictions(view.clip, label, best, dict(others), codes)
+    others = every if len(every) > 1 else {}
+    return Predictions(view.clip, label, next(iter(every.values())), others, codes)
 
 
 def summarise(found: Predictions) -> dict[str, float]:

@@ -30,6 +30,8 @@ class Spec:
       domains: names, in the order of `batch["domain"]`: of the sources, where there are several.
       batch: shapes and dtypes of a whole batch, by name.
       views: augmented views of each clip, V: a batch is V blocks of B / V clips, one after another.
+      spread: of each class, the standard deviation of its training clips' mean luma (0 to 255); ()
+        where that is not known.
     """
 
     classes: tuple[str, ...]
@@ -38,6 +40,7 @@ class Spec:
         default_factory=lambda: types.MappingProxyType({})
     )
     views: int = 1
+    spread: tuple[float, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -35,10 +35,10 @@ class Supervised(base.Method):
     def init(self, rng, batch):
         return dict(self.model.init(rng, self.view(base.to_float(batch["video"])), train=False))
 
-    def loss(self, variables, batch, rng, progress):
-        del progress
+    def classified(self, variables: base.Variables, batch: base.Batch, rng: Array) -> Any:
+        """(cross entropy, what is logged, changed collections, the model's out, targets)."""
         video, target = base.augmented(self.config, batch, self.spec.num_classes, rng)
-        (logits, _), new = self.model.apply(
+        (logits, out), new = self.model.apply(
             variables,
             self.view(video),
             train=True,
@@ -48,7 +48,12 @@ class Supervised(base.Method):
         mask = base.labelled(batch)
         value = losses.masked_mean(losses.soft_cross_entropy(logits, target), mask)
         right = losses.masked_mean(base.accuracy(logits, batch["label"]), mask)
-        return value, base.Aux({"ce": value, "accuracy": right}, dict(new))
+        return value, {"ce": value, "accuracy": right}, dict(new), out, target
+
+    def loss(self, variables, batch, rng, progress):
+        del progress
+        value, metrics, new, _, _ = self.classified(variables, batch, rng)
+        return value, base.Aux(metrics, new)
 
     def predict(self, variables, batch):
         return self.model.apply(variables, self.view(base.to_float(batch["video"])), train=False)

@@ -123,12 +123,14 @@ def test_what_is_concluded_first_is_judged_and_the_others_stand_beside_it(
     np.testing.assert_allclose(found.codes, codes, rtol=1e-5)
     np.testing.assert_allclose(found.probabilities, 0.25 * found.codes[:, ::-1], rtol=1e-5)
     np.testing.assert_allclose(found.others["softmax"], plain.probabilities, rtol=1e-5)
+    np.testing.assert_array_equal(found.others["turned"], found.probabilities)
     numbers = classify.summarise(found)
     result = classify.results(found, numbers, records, "x", data, ("a", "b"))
     assert result["others"]["softmax"]["top-1"] == classify.summarise(plain)["top-1"]
     classify.save(tmp_path, found, result)
     with np.load(tmp_path / "predictions.npz") as saved:
-        names = {"clip", "label", "probabilities", "probabilities_softmax", "codes"}
+        names = {"clip", "label", "probabilities", "codes"}
+        names |= {"probabilities_softmax", "probabilities_turned"}
         assert set(saved) == names and saved["codes"].dtype == np.float32
 
 

@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 
 from darkjax import losses
 from darkjax.errors import UserError
+from darkjax.losses.codes import discriminative_codes
 
 LN2, LN3 = math.log(2), math.log(3)
 RNG = np.random.default_rng(0)
@@ -22,6 +23,7 @@ CASES = {
     "cross_entropy": (losses.cross_entropy, LOGITS, LABELS),
     "soft_cross_entropy": (losses.soft_cross_entropy, LOGITS, TARGETS),
     "l1_distillation": (losses.l1_distillation, LOGITS, TEACHER),
+    "discriminative_codes": (discriminative_codes, LOGITS, TEACHER),
 }
 every_loss = pytest.mark.parametrize("name", CASES)
 

@@ -30,7 +30,7 @@ def made(tiny_folder):
         c = configs.load(f"{tiny_run.ROOT}/configs/{test_contract.FILES[method]}.py:demo")
         name = test_contract.STAGES[method]
         stage, small = c[name], tiny_run.config(tiny_folder).data
-        for field in ("dir", "synthetic", "num_classes", "size"):
+        for field in ("dir", "synthetic", "num_classes", "size", "channels", "views_clips"):
             with c.unlocked(), c.ignore_type():
                 c.data[field] = small[field]
         c.data.split, c.data.eval_split = "official", "test"

@@ -15,8 +15,12 @@ FILES = {
     "lift": "lift_arid",
     "dtcm": "dtcm_arid",
     "enhancer": "zero_dce",
+    "ir_dcl": "ir_dcl_infar",
 }
-STAGES = {"supervised": "teacher", "lift": "student", "dtcm": "dtcm", "enhancer": "enhancer"}
+STAGES = {
+    "supervised": "teacher", "lift": "student", "dtcm": "dtcm", "enhancer": "enhancer",
+    "ir_dcl": "flow",
+}  # fmt: skip
 CASES = {
     "supervised": {},
     "lift": {"luminous_frozen": False},
@@ -24,6 +28,8 @@ CASES = {
     "dtcm": {},
     "dtcm, frozen": {"enhancer_frozen": True},
     "enhancer": {},
+    "ir_dcl": {"luminous_input": "dark"},
+    "ir_dcl, no code layer": {"luminous_input": "dark", "alpha": 0.0, "answer": "softmax"},
 }
 LOGGED = {
     "supervised": {"ce", "accuracy"},
@@ -32,6 +38,8 @@ LOGGED = {
     "dtcm": {"ce", "accuracy", "inconsistency", "dark"},
     "dtcm, frozen": {"ce", "accuracy"},
     "enhancer": {"inconsistency", "brightness"},
+    "ir_dcl": {"ce", "accuracy", "codes"},
+    "ir_dcl, no code layer": {"ce", "accuracy"},
 }
 FROZEN = {
     "lift": ("teacher/.*",),
@@ -105,7 +113,7 @@ def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(cas
 def test_only_dropout_draws_from_the_key_when_nothing_is_augmented(case):
     method, variables = made(case)
     loss = jax.jit(lambda key: method.loss(variables, clips(), key, 0.0)[0])
-    drops = case.startswith(("supervised", "dtcm"))
+    drops = case.startswith(("supervised", "dtcm", "ir_dcl"))
     assert (loss(jax.random.key(1)) != loss(jax.random.key(2))) == drops
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
 
