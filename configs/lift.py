@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import ml_collections
 
 from configs import common
+from darkjax.data.rendering.dataset import ACTIONS
 
 Data = Mapping[str, Callable[[ml_collections.ConfigDict], None]]
 TINY_FROZEN = "the ViT of {0} begins from nothing, frozen it stays so: leave out {0} or freeze_all"
@@ -30,42 +31,52 @@ FROM_TEACHER = (
 VIT = ("weights/vit_b16", r"(cls|position|embedding/.*|block\d+/.*)", r"student/pvit/vit/\1")
 
 
-def config(arg: str, data: Data, *, classes: int) -> ml_collections.ConfigDict:
+def words(data: Data, *, flow: bool = True) -> dict[str, tuple[str, ...]]:
+    """What is chosen -> its words, in the order in which they apply: the networks before the sizes
+    that they are given. `flow` says whether there is that word."""
+    return {
+        "3-D network": ("r3d",),
+        "data": tuple(data),
+        "N": ("small", "medium", "large"),
+        "distillation": ("no_kd",),
+        "ViT's freezing": ("freeze_all", "unfrozen"),
+        **({"luminous input": ("flow",)} if flow else {}),
+        "weights": ("pretrained",),
+    }
+
+
+def config(
+    arg: str, data: Data, *, classes: int, luminous: str = "gamma"
+) -> ml_collections.ConfigDict:
     """The experiment, by the words after the colon.
 
     Args:
       arg: the words.
       data: those of the tiny networks: word -> what sets the clips (and calls `tiny`).
       classes: of the records.
+      luminous: what the luminous pathway sees: "gamma", which the word `flow` changes, or "flow"
+        of clips that need not be brightened.
     """
-    # In the order in which they apply: the networks before the sizes that they are given.
-    groups = {
-        "3-D network": ("r3d",),
-        "data": tuple(data),
-        "N": ("small", "medium", "large"),
-        "distillation": ("no_kd",),
-        "ViT's freezing": ("freeze_all", "unfrozen"),
-        "luminous input": ("flow",),
-        "weights": ("pretrained",),
-    }
-    refused = (
-        (("flow",), "it needs optical-flow records, which this version cannot make: leave it out"),
-        *(((word, "freeze_all"), TINY_FROZEN.format(word)) for word in data),
-        *(((word, "pretrained"), TINY_WEIGHTS.format(word)) for word in data),
+    refused = tuple(
+        ((word, other), why.format(word))
+        for other, why in (("freeze_all", TINY_FROZEN), ("pretrained", TINY_WEIGHTS))
+        for word in data
     )
-    words = common.words(arg, groups, refused)
+    chosen = common.words(arg, words(data, flow=luminous != "flow"), refused)
     c = common.base()
     c.stages = ("teacher", "student")
     c.teacher, c.student = teacher(), student()
     c.data.num_classes = classes
-    network(c, "resnet3d" if "r3d" in words else "r2plus1d")
-    for word in words:
+    network(c, "resnet3d" if "r3d" in chosen else "r2plus1d")
+    if luminous == "flow":
+        flow(c, enhance="")
+    for word in chosen:
         if word in REPEATS:
             c.student.model.repeats = REPEATS[word]
         elif word in FREEZE:
             c.student.pvit_freeze = FREEZE[word]
         elif word != "r3d":
-            {**data, "no_kd": no_kd, "pretrained": pretrained}[word](c)
+            {**data, "no_kd": no_kd, "flow": flow, "pretrained": pretrained}[word](c)
     c.lock()
     return c
 
@@ -145,6 +156,15 @@ def no_kd(c: ml_collections.ConfigDict) -> None:
     del c.teacher
 
 
+def flow(c: ml_collections.ConfigDict, enhance: str = "gic") -> None:
+    """Optical flow for the luminous pathway (Section V-C 2, 3) and the teacher (Table VI).
+
+    `enhance` brightens the clip that it is computed of.
+    """
+    for name in c.stages:
+        common.luminous(c[name], "flow", gamma=c[name].gamma, enhance=enhance)
+
+
 def pretrained(c: ml_collections.ConfigDict) -> None:
     """IG-65M's R(2+1)D-34 (Kinetics' R3D-34), Google's ViT-B/16 of ImageNet-21k."""
     c.student.model.pvit.gelu = "tanh"  # as it was trained; PyTorch's copies have the exact one
@@ -179,10 +199,11 @@ def tiny(c: ml_collections.ConfigDict) -> None:
         s.augment.optical.p = s.augment.cutmix.p = 0.0
 
 
-def demo(c: ml_collections.ConfigDict) -> None:
-    """Rendered dark clips of six actions."""
+def demo(c: ml_collections.ConfigDict, **clips: object) -> None:
+    """Rendered clips of six actions, dark where `clips` does not say otherwise."""
     tiny(c)
-    c.data.synthetic = common.demo_clips()
+    c.data.synthetic = common.demo_clips(**clips)
+    c.data.num_classes = len(c.data.synthetic.get("classes", ACTIONS))
     c.data.frames, c.data.stride, c.data.size = 8, 3, (56, 56)
     c.data.crop = "random"
     c.data.views_crops = 3
