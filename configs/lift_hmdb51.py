@@ -15,14 +15,8 @@ pixels (`flow_bound`).
 With records/hmdb51 itself (and 3 channels) the flow is computed in every step. `data.protocol`
 "1" (the default) to "3" is the official split.
 
-Arguments after a colon, joined by commas, in any order; of each line one:
-  demo                       tiny networks without published weights on rendered day clips, for
-                             2 CPU cores
-  small, medium, large       N = 4, 6, 8
-  r3d                        R3D-34 instead of R(2+1)D-34
-  no_kd                      the student alone, no teacher
-  freeze_all, unfrozen       ViT blocks all frozen, all trained
-  pretrained                 start from weights/vit_b16 and weights/r2plus1d34 (r3d: weights/r3d34)
+Words after a colon are those of configs/lift_arid.py, but for `arid6` and `flow`; `demo` is tiny
+networks without published weights on rendered day clips of six actions, for two CPU cores.
 """
 
 from __future__ import annotations

@@ -15,14 +15,8 @@ clips it trained on is not said: here Brox et al. (`flow_method`), clipped at 15
 With records/infar itself (and 3 channels) the flow is computed in every step. `data.protocol` "1"
 (the default) to "5" is one of five random divisions of the clips.
 
-Arguments after a colon, joined by commas, in any order; of each line one:
-  demo                       tiny networks without published weights on rendered thermal clips,
-                             for 2 CPU cores
-  small, medium, large       N = 4, 6, 8
-  r3d                        R3D-34 instead of R(2+1)D-34
-  no_kd                      the student alone, no teacher
-  freeze_all, unfrozen       ViT blocks all frozen, all trained
-  pretrained                 start from weights/vit_b16 and weights/r2plus1d34 (r3d: weights/r3d34)
+Words, as in configs/lift_arid.py: all but `arid6` and `flow`. The networks of `demo` are tiny, its
+clips rendered as a thermal camera sees them, of InfAR's twelve actions; for two CPU cores.
 """
 
 from __future__ import annotations

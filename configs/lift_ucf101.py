@@ -15,14 +15,8 @@ published weights (IG-65M, ImageNet-21k). Which flow it took is not said: here B
 With records/ucf101 itself (and 3 channels) the flow is computed in every step. `data.protocol`
 "1" (the default) to "3" is the official split.
 
-Arguments after a colon, joined by commas, in any order; of each line one:
-  demo                       tiny networks without published weights on rendered day clips, for
-                             2 CPU cores
-  small, medium, large       N = 4, 6, 8
-  r3d                        R3D-34 instead of R(2+1)D-34
-  no_kd                      the student alone, no teacher
-  freeze_all, unfrozen       ViT blocks all frozen, all trained
-  pretrained                 start from weights/vit_b16 and weights/r2plus1d34 (r3d: weights/r3d34)
+Words: those of configs/lift_arid.py without `arid6` and `flow`. `demo`: rendered day clips of six
+actions (not those of lift_hmdb51.py:demo) and tiny networks, for two CPU cores.
 """
 
 from __future__ import annotations
@@ -33,7 +27,8 @@ import ml_collections
 
 from configs import lift
 
-DATA: lift.Data = {"demo": functools.partial(lift.demo, domain="day")}
+ACTIONS = ("Jump", "Pick", "Push", "Run", "Walk", "Wave")
+DATA: lift.Data = {"demo": functools.partial(lift.demo, domain="day", classes=ACTIONS)}
 WORDS = lift.words(DATA, flow=False)
 
 
