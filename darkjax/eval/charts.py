@@ -30,13 +30,16 @@ class Series:
     y: Sequence[float] | np.ndarray
 
 
-def line_chart(title: str, series: Sequence[Series], *, percent: bool = False) -> str:
-    """A figure with axes, ticks, grid and legend; values over training steps.
+def line_chart(
+    title: str, series: Sequence[Series], *, percent: bool = False, across: str = "step"
+) -> str:
+    """A figure with axes, ticks, grid and legend; values over training steps, or another number.
 
     Args:
         title: what is drawn, also the text for those who cannot see it.
         series: at least one; curves without a finite value are listed in the legend only.
         percent: values are shares in [0, 1] and the axis shows per cent from 0.
+        across: what the values are over.
     """
     binned = [_binned(s) for s in series]
     points = np.concatenate([np.stack(s, axis=1) for s in binned])
@@ -49,23 +52,25 @@ def line_chart(title: str, series: Sequence[Series], *, percent: bool = False) -
     if not len(points):
         return f'{head}<ul class="legend">{legend}</ul><p>No finite value was logged.</p></figure>'
 
-    frame = _Frame(points, percent)
+    frame = _Frame(points, percent, across)
     curves = "".join(_curve(i, x, y, frame) for i, (x, y) in enumerate(binned))
     return (
         f'{head}<ul class="legend">{legend}</ul>'
         f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" '
-        f'aria-label="{escape(_spoken(title, series))}">{frame.axes()}{curves}</svg></figure>'
+        f'aria-label="{escape(_spoken(title, series, across))}">'
+        f"{frame.axes()}{curves}</svg></figure>"
     )
 
 
-def _spoken(title: str, series: Sequence[Series]) -> str:
+def _spoken(title: str, series: Sequence[Series], across: str) -> str:
     """The chart in one sentence: first and last value of every curve."""
     parts = []
     for s in series:
         finite = [(x, y) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)]
         if finite:
             (x0, y0), (x1, y1) = finite[0], finite[-1]
-            parts.append(f"{s.name} from {y0:.4g} at step {x0:g} to {y1:.4g} at step {x1:g}")
+            ends = f"from {y0:.4g} at {across} {x0:g} to {y1:.4g} at {across} {x1:g}"
+            parts.append(f"{s.name} {ends}")
     return f"{title}: " + "; ".join(parts)
 
 
@@ -98,8 +103,8 @@ class _Frame:
     width, height = 420, 240
     left, right, top, bottom = 52, 12, 8, 36
 
-    def __init__(self, points: np.ndarray, percent: bool) -> None:
-        self.percent = percent
+    def __init__(self, points: np.ndarray, percent: bool, across: str) -> None:
+        self.percent, self.across = percent, escape(across)
         self.x0, self.x1 = _widened(points[:, 0].min(), points[:, 0].max())
         low, high = points[:, 1].min(), points[:, 1].max()
         if percent:
@@ -138,7 +143,8 @@ class _Frame:
             )
         parts.append(f'<path class="axis" d="M{self.left} {self.top}V{floor}H{end}"/>')
         middle = (self.left + end) / 2
-        parts.append(f'<text x="{middle}" y="{self.height - 4}" text-anchor="middle">step</text>')
+        at = f'x="{middle}" y="{self.height - 4}" text-anchor="middle"'
+        parts.append(f"<text {at}>{self.across}</text>")
         return "".join(parts)
 
 

@@ -14,7 +14,7 @@ from darkjax import config as configs
 from darkjax import methods, trained, writers
 from darkjax.data import pipeline, split
 from darkjax.data.records import Records
-from darkjax.eval import report
+from darkjax.eval import code_figures, report
 from darkjax.eval.enhancers import to_uint8
 
 
@@ -71,6 +71,7 @@ def write(
         results=results,
         clips=clips,
         facts=facts,
+        figures=code_figures.sections(workdir, config.stages),
     )
     return path
 

@@ -96,6 +96,7 @@ def write_report(
     results: Results | None,
     clips: Sequence[ClipPicture],
     facts: Mapping[str, str] | None = None,
+    figures: Sequence[str] = (),
 ) -> None:
     """Write the report of a run to ``path``, whole or not at all.
 
@@ -107,6 +108,7 @@ def write_report(
         results: the evaluation, or None for a run without one.
         clips: sample clips; may be empty.
         facts: rows of the header; by default `run_facts`, which describes this process.
+        figures: sections of HTML behind the tables.
 
     Raises:
         UserError: there are clips and Pillow is not installed.
@@ -121,6 +123,7 @@ def write_report(
     if results is not None:
         parts.append(_confusion(results))
         parts.append(_tables(results))
+    parts += figures
     if clips:
         parts.append(_clips(clips))
     text = json.dumps(config, indent=2, default=str)
