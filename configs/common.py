@@ -47,7 +47,6 @@ def data() -> ml_collections.ConfigDict:
     c.num_threads = 2
     c.workers = 0
     c.sources = ()  # ((folder, share of a batch, labelled), ...); folder "": dir. (): dir alone
-    c.source_dir = ""  # a second folder, which data.sources calls "source"
     c.balance = "none"  # or equal turns of each "class", each "group", or both: "class_group"
     c.train_views = 1  # views of each clip of a training batch; batch_size counts views
     c.frames = 30
@@ -62,7 +61,6 @@ def data() -> ml_collections.ConfigDict:
     c.views_clips = 1  # 0: as many as the clip holds without overlap
     c.views_crops = 1
     c.synthetic = None  # options of the rendered dataset, drawn into dir when absent
-    c.source_synthetic = None  # the same of the one drawn into source_dir
     return c
 
 
@@ -71,21 +69,17 @@ def synthetic(**options: object) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(options)
 
 
-def demo_clips(**options: object) -> ml_collections.ConfigDict:
-    """The rendered clips that every demo trains and is judged on: six actions in the dark.
-
-    `options` are others of the rendered dataset (`domain`, `classes`, ...).
-    """
-    usual: dict[str, object] = {
-        "clips_per_class": {"train": 120, "test": 40},
-        "groups": {"train": 60, "test": 20},
-        "frames": 24,
-        "height": 64,
-        "width": 80,
-        "fps": 12,
-        "seed": 0,
-    }
-    return synthetic(**(usual | options))
+def demo_clips() -> ml_collections.ConfigDict:
+    """The rendered clips that every demo trains and is judged on: six actions in the dark."""
+    return synthetic(
+        clips_per_class={"train": 120, "test": 40},
+        groups={"train": 60, "test": 20},
+        frames=24,
+        height=64,
+        width=80,
+        fps=12,
+        seed=0,
+    )
 
 
 def optim(lr: float, weight_decay: float = 0.01) -> ml_collections.ConfigDict:
@@ -127,9 +121,7 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     return c
 
 
-def luminous(
-    stage: ml_collections.ConfigDict, view: str, *, gamma: float = 1.8, enhance: str = "gic"
-) -> None:
+def luminous(stage: ml_collections.ConfigDict, view: str, *, gamma: float = 1.8) -> None:
     """What a luminous pathway sees (`methods.base.luminous_view`), and how that is made.
 
     Flow of records (data.channels=6) is as they were made; the three fields are those of flow that
@@ -139,7 +131,7 @@ def luminous(
     stage.gamma = gamma
     stage.flow_method = "brox"  # or "tvl1"
     stage.flow_bound = 15.0  # pixels; what is faster is clipped
-    stage.flow_enhance = enhance  # brightens what the flow is computed of; "" is as it is
+    stage.flow_enhance = "gic"  # brightens what the flow is computed of; "" is as it is
 
 
 def augment(**chances: float) -> ml_collections.ConfigDict:

@@ -20,6 +20,7 @@ Arguments after a colon, joined by commas, in any order; of each line one:
   by_group      judged on groups that were not trained on, fold 1 to 5 (`data.fold`)
   no_dcl        "without DCL" (Table 2): no code layer, so no k-NN
   pretrained    start from weights/c3d
+  fusion        a third stage that fuses both nets in four ways (Table 3), late fusion 2 first
 """
 
 from __future__ import annotations
@@ -35,11 +36,17 @@ WORDS = {
     "division": ("by_group",),
     "loss": ("no_dcl",),
     "weights": ("pretrained",),
+    "third stage": ("fusion",),
 }
 REFUSED = (
     (
         ("demo", "pretrained"),
         "the networks of demo are smaller than the published one: leave out demo or pretrained",
+    ),
+    (
+        ("no_dcl", "fusion"),
+        "codes are fused, and the nets without a code layer have none: python -m "
+        "darkjax.tools.fuse takes the mean of their probabilities",
     ),
 )
 BOUND = 6.0  # pixels of 64x80 frames
@@ -59,7 +66,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             for name in c.stages:  # the levels are typed: the weights expect BGR, grey has no order
                 c[name].init_from = c[name].published
         else:
-            {"demo": demo, "by_group": by_group, "no_dcl": no_dcl}[word](c)
+            {"demo": demo, "by_group": by_group, "no_dcl": no_dcl, "fusion": fusion}[word](c)
     c.lock()
     return c
 
@@ -88,6 +95,25 @@ def no_dcl(c: ml_collections.ConfigDict) -> None:
     """The networks "without DCL"."""
     for name in c.stages:
         c[name].alpha, c[name].answer = 0.0, "softmax"
+
+
+def fusion(c: ml_collections.ConfigDict) -> None:
+    """Networks on the codes of both nets, which are frozen, and the two late fusions.
+
+    The paper says 2 : 1 and 50 filters; how its networks are trained it does not say.
+    """
+    s = c.fusion = common.stage(
+        "darkjax.methods.fusion:make", epochs=10, batch_size=c.ir.batch_size, lr=1e-3
+    )
+    s.eval_every, s.keep_best = 0, ""
+    s.streams = ml_collections.ConfigDict(
+        {name: c[name].copy_and_resolve_references() for name in c.stages}
+    )
+    s.init_from = tuple((name, r"(.*)", rf"{name}/\1") for name in c.stages)
+    s.weights = ml_collections.ConfigDict({"ir": 1.0, "flow": 2.0})
+    s.filters, s.activation = 50, "relu"
+    s.answer, s.knn_k, s.knn_gamma = "late2", c.ir.knn_k, c.ir.knn_gamma
+    c.stages = (*c.stages, "fusion")
 
 
 def by_group(c: ml_collections.ConfigDict) -> None:

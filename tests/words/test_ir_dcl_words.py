@@ -14,7 +14,7 @@ from darkjax import config as configs
 from darkjax import experiment, methods, optim, spec, starts
 from darkjax.weights import zoo
 
-WORDS = ("demo", "by_group", "no_dcl", "pretrained")
+WORDS = ("demo", "by_group", "no_dcl", "pretrained", "fusion")
 PAIRS = list(itertools.combinations(WORDS, 2))
 GOLDEN = tiny_run.ROOT / "tests" / "golden"
 
@@ -25,7 +25,8 @@ def load(*words):
 
 @pytest.mark.parametrize("pair", PAIRS, ids=",".join)
 def test_every_pair_is_one_config_in_both_orders_or_is_refused_by_name(pair):
-    both_orders.agree(load, pair, set(pair) == {"demo", "pretrained"})
+    refused = set(pair) in ({"demo", "pretrained"}, {"no_dcl", "fusion"})
+    both_orders.agree(load, pair, refused)
 
 
 def test_the_recipe_is_the_paper_s():
@@ -45,6 +46,13 @@ def test_every_word_keeps_its_meaning_beside_the_others():
     assert c.ir.alpha == c.flow.alpha == 0 and c.ir.answer == c.flow.answer == "softmax"
     assert c.data.split == "fold" and c.data.synthetic.domain == "thermal"
     assert load("demo").data.split == "random" and load("demo").data.random_share == 0.4
+    f = load("fusion", "demo")
+    assert f.stages == ("ir", "flow", "fusion") and f.fusion.weights.to_dict() == {
+        "ir": 1,
+        "flow": 2,
+    }
+    assert f.fusion.streams.flow.neurons == f.flow.neurons == load("demo").flow.neurons
+    assert f.fusion.init_from[1] == ("flow", "(.*)", r"flow/\1")
     p = load("pretrained")
     assert [p[name].init_from[0][0] for name in p.stages] == ["weights/c3d"] * 2
 
