@@ -11,9 +11,7 @@ from darkjax import config as configs
 from darkjax import overrides, ranges
 from darkjax.errors import UserError
 
-CONFIGS = sorted(
-    p for p in (tiny_run.ROOT / "configs").glob("*.py") if "def get_config" in p.read_text()
-)
+CONFIGS = sorted(p for p in (tiny_run.ROOT / "configs").glob("*.py") if p.stem != "common")
 
 
 def known_words(file):

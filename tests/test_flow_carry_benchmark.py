@@ -1,0 +1,95 @@
+"""`benchmarks/flow_carry.py`: what each training sees, and the table of it."""
+
+import argparse
+import importlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_run import ROOT
+
+from darkjax import config as configs
+from darkjax import methods, ranges
+from darkjax.methods import base
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("flow_carry")
+
+
+ARGS = argparse.Namespace(workdir="runs", steps=0, seeds=2, strides="4,5", clips=3, records="real")
+
+
+def made(bench, name):
+    """(config, its method) of a training on one input."""
+    config, folder = bench.trained_on(ARGS, "drawn", name, 1)
+    ranges.check(config)
+    assert config.seed == 1 and str(folder).startswith("runs/") and "," not in str(folder)
+    return config, methods.make(configs.resolve(config).teacher, base.Spec.numbered(6))
+
+
+def test_what_each_input_sees(bench):
+    rng = np.random.default_rng(0)
+    video = rng.uniform(0, 0.2, (1, 5, 4, 6, 6)).astype(np.float32)
+    seen = {
+        name: np.asarray(made(bench, name)[1].view(jnp.asarray(video))) for name in bench.INPUTS
+    }
+    assert {x.shape for x in seen.values()} == {(1, 5, 4, 6, 3)}
+    bright = video[..., :3] ** (1 / 2.5)
+
+    def standard(x):
+        return (x - x.mean()) / (x.std() + 1e-3)
+
+    moving = bright - np.median(bright, 1, keepdims=True)
+    flow = video[..., 3:]
+    expected = {
+        "pixels": standard(bright),
+        "pixels less their median": standard(moving),
+        "flow": (flow - [128 / 255, 128 / 255, 0]) / 0.1,
+        "flow, standardised": standard(flow),
+    }
+    for name, value in seen.items():
+        np.testing.assert_allclose(value, expected[name], atol=2e-3, err_msg=name)
+
+
+def test_the_table(bench, monkeypatch, capsys, tmp_path):
+    """Trainings and judgements are counted, not done."""
+    trained, judged = [], []
+
+    class Real:
+        def __init__(self, folder):
+            assert folder == "real-flow"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def __len__(self):
+            return 150
+
+    def run(config, folder):
+        trained.append(folder.rpartition("/")[2])
+        return {"numbers": {"top-1": 0.9 + 0.05 * config.seed}}
+
+    def judge(config, folder, records, stride):
+        judged.append((folder.name, stride))
+        return 0.1 * stride
+
+    monkeypatch.setattr(bench, "rendered", lambda args: "drawn")
+    monkeypatch.setattr(bench, "with_flow", lambda folder, out: "real-flow")
+    monkeypatch.setattr(bench, "Records", Real)
+    monkeypatch.setattr(bench.experiment, "run", run)
+    monkeypatch.setattr(bench, "judged", judge)
+    assert bench.main(["--records=real", "--seeds=2", f"--workdir={tmp_path}"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len(trained) == 8 and len(set(trained)) == 8 and len(judged) == 16
+    assert "150 real clips" in out
+    assert "| input | rendered | real, stride 4 | real, stride 5 |" in out
+    cells = "0.925 (0.900 to 0.950) | 0.400 (0.400 to 0.400) | 0.500 (0.500 to 0.500)"
+    assert all(f"| {name} | {cells} |" in out for name in bench.INPUTS)
+    assert bench.main(["--records=real", "--strides=four"]) == 2
+    assert capsys.readouterr().err.startswith("error: --strides=four: expected numbers")
