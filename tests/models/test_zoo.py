@@ -68,12 +68,12 @@ SMALL = dict.fromkeys(zoo.NAMES, (16, 64, 64)) | {
 }
 
 
-def shapes(name, num_classes, inputs, **defaults):
-    model = models.build(
-        {"name": zoo.get(name).model["name"], **zoo.get(name).model}, num_classes, **defaults
+def shapes(name, num_classes, inputs):
+    """((logits or features, `out`), variables) of a new model, traced once."""
+    model = models.build({"name": zoo.get(name).model["name"], **zoo.get(name).model}, num_classes)
+    return jax.eval_shape(
+        lambda *x: model.init_with_output(jax.random.key(0), *x, train=False), *inputs
     )
-    variables = jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x, train=False), *inputs)
-    return model, variables
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,7 @@ def test_shapes_and_names(name):
     To make the frozen files again: DARKJAX_WRITE_GOLDEN=1 python -m pytest tests/models -m ''
     """
     inputs = clips(name)
-    model, variables = shapes(name, 11, inputs)
-    logits, out = jax.eval_shape(lambda v, *x: model.apply(v, *x, train=False), variables, *inputs)
+    (logits, out), variables = shapes(name, 11, inputs)
     assert (logits.shape, logits.dtype) == ((2, 11), jnp.float32)
     assert out["pre_logits"].shape[0] == 2 and out["pre_logits"].ndim == 2
     assert out["pre_logits"].dtype == jnp.float32
@@ -96,8 +95,7 @@ def test_shapes_and_names(name):
     frozen_shapes.check(name, variables)
 
     width = out["pre_logits"].shape[1]
-    bare, without = shapes(name, None, inputs)
-    first, _ = jax.eval_shape(lambda v, *x: bare.apply(v, *x, train=False), without, *inputs)
+    (first, _), without = shapes(name, None, inputs)
     assert first.shape == (2, width)
     assert not any("head" in path.split("/") for path in flatten(without["params"]))
 
