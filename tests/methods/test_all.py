@@ -61,10 +61,19 @@ def trained(made, workdir, devices=1, **options):
     return rows, optim.flatten(jax.device_get(outcome.state.variables()))
 
 
+@pytest.fixture(scope="module")
+def trainings():
+    """Of each case what `whole` found, for all tests of this file."""
+    return {}
+
+
 @pytest.fixture
-def whole(made, tmp_path, request):
+def whole(made, tmp_path, request, trainings):
     """An uninterrupted training on one device."""
-    return trained(made(request.node.callspec.params["case"]), tmp_path / "whole")
+    case = request.node.callspec.params["case"]
+    if case not in trainings:
+        trainings[case] = trained(made(case), tmp_path / "whole")
+    return trainings[case]
 
 
 def same(found, expected):
