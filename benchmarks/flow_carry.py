@@ -22,7 +22,6 @@ import argparse
 import dataclasses
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +36,7 @@ from darkjax.data import convert
 from darkjax.data import flow as flows
 from darkjax.data.catalog import get_dataset
 from darkjax.data.records import Records
-from darkjax.errors import Stopped, UserError
+from darkjax.errors import UserError
 from darkjax.eval import classify
 from darkjax.methods import base, supervised
 from darkjax.ops import enhance
@@ -79,15 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=300, help="rendered ones of a class")
     parser.add_argument("--steps", type=int, default=0, help="instead of 20 epochs")
     parser.add_argument("--workdir", default="runs/flow_carry")
-    args = parser.parse_args(argv)
-    try:
-        print("\n".join(run(args)))
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    except Stopped as e:
-        print(f"{e}: the same command goes on from there", file=sys.stderr)
-        return 128 + e.signal
+    print("\n".join(run(parser.parse_args(argv))))
     return 0
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import pathlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +30,7 @@ import numpy as np
 from darkjax import config as configs
 from darkjax import experiment, files, identity, judge, metrics, program
 from darkjax.data import sources
-from darkjax.errors import Stopped, UserError
+from darkjax.errors import UserError
 from darkjax.eval import charts, code_figures, fusion, page, streams
 from darkjax.weights import preprocess
 
@@ -66,15 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=0, help="of every net instead of epochs")
     parser.add_argument("--workdir", default="runs/ir_dcl_tables")
     parser.add_argument("--data", default="", help="records; default: rendered into workdir")
-    args = parser.parse_args(argv)
-    try:
-        run(args)
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    except Stopped as e:
-        print(f"{e}: the same command goes on from there", file=sys.stderr)
-        return 128 + e.signal
+    run(parser.parse_args(argv))
     return 0
 
 
@@ -131,7 +122,7 @@ def trained(
         c.stages, c.seed = stages, repeat
         c.data.dir = args.data or f"{args.workdir}/records"
         if args.data:
-            c.data.synthetic = None
+            c.data.synthetic, c.data.num_classes = None, 0
         c.data.random_seed, c.data.fold = repeat, repeat % 5 + 1
         for net in stages:
             c[net].steps = args.steps or c[net].steps

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from darkjax.errors import UserError
+from darkjax.errors import Stopped, UserError
 from darkjax.nearest import nearest
 
 MODES = ("all", "train", "evaluate", "report")  # of a run
@@ -28,7 +28,8 @@ def run(main: Callable[[], int | None], closed: str = "") -> NoReturn:
       closed: what to say (on standard error) when whoever read the output is gone, as in `| head`;
         by default nothing, as other programs do.
 
-    A `UserError` is one line and status 2, Ctrl-C one line and 130, a closed output 141 (what a
+    A `UserError` is one line and status 2, a training that a signal ended one line and 128 plus the
+    signal's number, Ctrl-C one line and 130, a closed output 141 (what a
     shell reports of a program that SIGPIPE ended).
     """
     status: int | None
@@ -40,6 +41,9 @@ def run(main: Callable[[], int | None], closed: str = "") -> NoReturn:
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         status = 2
+    except Stopped as e:
+        print(f"{e}: the same command goes on from there", file=sys.stderr)
+        status = 128 + e.signal
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         status = 130

@@ -9,7 +9,7 @@ import pytest
 import tiny_run
 
 from darkjax import program
-from darkjax.errors import UserError
+from darkjax.errors import Stopped, UserError
 
 PROGRAMS = program.commands("darkjax")
 PACKAGES = sorted(
@@ -101,11 +101,15 @@ def test_how_a_program_ends(capsys):
     def wrong():
         raise UserError("expected this, found that")
 
+    def ended():
+        raise Stopped("stopped at step 7 of flow", 15)
+
     for main, status, said in (
         (lambda: None, None, ""),
         (lambda: 1, 1, ""),
         (stopped, 130, "stopped\n"),
         (wrong, 2, "error: expected this, found that\n"),
+        (ended, 143, "stopped at step 7 of flow: the same command goes on from there\n"),
     ):
         with pytest.raises(SystemExit) as end:
             program.run(main)
