@@ -1,14 +1,17 @@
 """Optical flow: errors against the rendered world's true flow, and speed, beside other libraries.
 
     python benchmarks/flow.py [--pairs=12] [--size=128x171] [--domains=day,dark,thermal]
-    python benchmarks/flow.py --speed [--sizes=64x85,128x171] [--at_once=1,4]
+    python benchmarks/flow.py --speed [--sizes=64x85,128x171] [--at_once=1,4] [--methods=brox]
+    python benchmarks/flow.py --step [--stages=teacher,student] [--methods=brox]
 
 The first command renders pairs of frames of the 11 classes of ARID (12 frames a second), and prints
 for each domain and method: mean end-point error in pixels, of all pixels, of those that are still
 seen in the second frame and of those that are not; mean angular error in degrees; and seconds of
 CPU time for a pair, of all cores together, without compiling. `+gic` and others are the flow of the
 brightened frames. The second command prints CPU time for a pair by size and by how many pairs are
-worked on at once.
+worked on at once. The third prints CPU time of a training step (loss and gradient, without the
+optimiser) of both stages of `configs/lift_arid.py:demo,flow`: with flow computed in it, with flow
+of records, and with gamma correction instead.
 
 What is compared with is asked for where it is installed, and named where it is not:
 
@@ -54,18 +57,23 @@ def main() -> None:
     parser.add_argument("--domains", default=",".join(("day", "dark", "thermal")))
     parser.add_argument("--methods", help="some of the rows, joined by commas")
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--step", action="store_true")
+    parser.add_argument("--stages", default="teacher,student")
     parser.add_argument("--sizes", default="64x85,128x171")
     parser.add_argument("--at_once", default="1,4")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{datetime.date.today()}, {platform.machine()}, {cores} cores, {jax.devices()[0]}")
+    wanted = args.methods.split(",") if args.methods else None
+    if args.step:
+        step(args.stages.split(","), wanted)
+        return
     for name, found in (("cv2 (opencv-contrib)", cv2), ("scikit-image", skimage)):
         if found is None:
             print(f"{name} is not installed: left out")
     if args.speed:
-        speed(_sizes(args.sizes), [int(n) for n in args.at_once.split(",")])
+        speed(_sizes(args.sizes), [int(n) for n in args.at_once.split(",")], wanted)
         return
-    wanted = args.methods.split(",") if args.methods else None
     for domain in args.domains.split(","):
         print(f"\n| {domain} | end-point error | seen | hidden | angle | CPU s / pair |")
         print("|---|---|---|---|---|---|")
@@ -174,13 +182,15 @@ def row(name: str, method: Flow, frames: np.ndarray, true: np.ndarray, hidden: n
     print(f"| {name} | {numbers} | {angle.mean():.2f} | {seconds:.4f} |", flush=True)
 
 
-def speed(sizes: list[tuple[int, int]], together: list[int]) -> None:
-    """CPU time for a pair by size and batch."""
+def speed(
+    sizes: list[tuple[int, int]], together: list[int], wanted: list[str] | None = None
+) -> None:
+    """CPU time for a pair by size and batch; `wanted` methods, or all."""
     print("\n| method | size | at once | compile, CPU s | CPU s / pair | pairs / core-second |")
     print("|---|---|---|---|---|---|")
     for size in sizes:
         frames, _ = pairs("day", max(4, *together), size)
-        for name in flows.METHODS:
+        for name in [name for name in flows.METHODS if wanted is None or name in wanted]:
             for n in together:
                 began = clock()
                 ours(frames, name, at_once=n)
@@ -188,8 +198,56 @@ def speed(sizes: list[tuple[int, int]], together: list[int]) -> None:
                 took = _time(lambda n=n, name=name, frames=frames: ours(frames, name, at_once=n))
                 _print(name, size, n, f"{first - took:.1f}", took / len(frames))
         for name, method in methods("day").items():
-            if "TV" in name:
+            if "TV" in name and (wanted is None or name in wanted):
                 _print(name, size, 1, "", _time(lambda m=method, f=frames: m(f)) / len(frames))
+
+
+def step(stages: list[str], wanted: list[str] | None = None) -> None:
+    """CPU time of a training step by where the flow comes from."""
+    from darkjax import config as configs
+    from darkjax import methods as training
+    from darkjax.ops.flow_image import to_image
+
+    c = configs.resolve(configs.load("configs/lift_arid.py:demo,flow"))
+    data, count = c.data, c.teacher.batch_size
+    height, width = data.size
+    clips = [
+        render(ARID11[i % 6], seed=i, group=i, frames=24, height=64, width=80, fps=12.0).video
+        for i in range(count)
+    ]
+    seen = np.stack(clips)[:, :: data.stride][:, : data.frames, :height, :width]
+    still = np.asarray(to_image(np.zeros((*seen.shape[:-1], 2), np.float32), 1.0))
+    batches = {3: seen, 6: np.concatenate([seen, still], -1)}
+    rows = [("gamma correction", 3, "gamma", ""), ("flow of records", 6, "flow", "")]
+    rows += [(f"{n} in the step", 3, "flow", n) for n in flows.METHODS if n in (wanted or [n])]
+    print(f"\n{count} clips of {data.frames} frames of {height}x{width}")
+    print("\n| stage | luminous input | compile, CPU s | CPU s / step |\n|---|---|---|---|")
+    for stage in stages:
+        for name, channels, view, method in rows:
+            section = c[stage].copy_and_resolve_references()
+            section.luminous_input, section.flow_method = view, method or "brox"
+            made = training.make(section, training.Spec.numbered(6))
+            batch = {"video": batches[channels], "label": np.zeros(count, np.int32)}
+            batch["mask"] = np.ones(count, np.float32)
+            # Any values take as long, and to draw them would compile the flow once more.
+            shapes = jax.eval_shape(made.init, jax.random.key(0), batch)
+            variables = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype), shapes)
+            update = _update(made)
+            began = clock()
+            jax.block_until_ready(update(variables, batch))
+            first = clock() - began
+            took = _time(lambda u=update, v=variables, b=batch: jax.block_until_ready(u(v, b)))
+            print(f"| {stage} | {name} | {first - took:.0f} | {took:.2f} |", flush=True)
+
+
+def _update(method: Any) -> Callable[[Any, Any], Any]:
+    """Loss and gradient of a method, compiled."""
+
+    def loss(params: Any, variables: Any, batch: Any) -> Any:
+        given = variables | {"params": params}
+        return method.loss(given, batch, jax.random.key(1), np.float32(0.5))[0]
+
+    return jax.jit(lambda variables, batch: jax.grad(loss)(variables["params"], variables, batch))
 
 
 def _time(call: Callable[[], Any]) -> float:

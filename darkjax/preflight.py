@@ -67,9 +67,10 @@ def _clips(records: Records, rows: np.ndarray, data: Any) -> None:
     ViewConfig.of(data).check(records, rows)
     found = int(records.meta["channels"][rows[0]])
     if found != data.channels:
+        flow = ", or add flow by python -m darkjax.data.flow" * (data.channels == 6)
         raise UserError(
             f"data.channels={data.channels}, but the clips of {records.directory} have "
-            f"{found}: set data.channels={found}"
+            f"{found}: set data.channels={found}{flow}"
         )
 
 

@@ -20,6 +20,7 @@ from darkjax.eval import pictures
 from darkjax.ops import flow as flows
 from darkjax.ops import flow_image
 from darkjax.ops.tvl1 import TVL1
+from darkjax.tools import enhance
 
 BOUND = 6.0
 QUICK = ("--method=tvl1", "--options=nscales=1,warps=1,outer_iterations=1", f"--bound={BOUND}")
@@ -184,6 +185,8 @@ def test_what_looks_at_channels_looks_at_the_colours(made):
     np.testing.assert_array_equal(pictures.colour_frames(video), video[..., :3])
     both = pictures.beside_flow(video)
     np.testing.assert_array_equal(both, np.concatenate([video[..., :3], video[..., 3:]], 1))
+    with pytest.raises(UserError, match=r"have flow \(6 channels\): enhance the records that"):
+        enhance.enhance_records(str(made), "nowhere", None)
     fields = example.Fields(video.shape, 0, 0, "a", "b", 25.0, "day", "jpeg")
     with pytest.raises(UserError, match="JPEG frames have 1 or 3 channels, found 6"):
         example.encode(video, fields)
