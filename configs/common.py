@@ -69,17 +69,21 @@ def synthetic(**options: object) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(options)
 
 
-def demo_clips() -> ml_collections.ConfigDict:
-    """The rendered clips that every demo trains and is judged on: six actions in the dark."""
-    return synthetic(
-        clips_per_class={"train": 120, "test": 40},
-        groups={"train": 60, "test": 20},
-        frames=24,
-        height=64,
-        width=80,
-        fps=12,
-        seed=0,
-    )
+def demo_clips(**options: object) -> ml_collections.ConfigDict:
+    """The rendered clips that every demo trains and is judged on: six actions in the dark.
+
+    `options` are others of the rendered dataset (`domain`, `classes`, ...).
+    """
+    usual: dict[str, object] = {
+        "clips_per_class": {"train": 120, "test": 40},
+        "groups": {"train": 60, "test": 20},
+        "frames": 24,
+        "height": 64,
+        "width": 80,
+        "fps": 12,
+        "seed": 0,
+    }
+    return synthetic(**(usual | options))
 
 
 def optim(lr: float, weight_decay: float = 0.01) -> ml_collections.ConfigDict:
@@ -121,7 +125,9 @@ def stage(method: str, *, epochs: int, batch_size: int, lr: float) -> ml_collect
     return c
 
 
-def luminous(stage: ml_collections.ConfigDict, view: str, *, gamma: float = 1.8) -> None:
+def luminous(
+    stage: ml_collections.ConfigDict, view: str, *, gamma: float = 1.8, enhance: str = "gic"
+) -> None:
     """What a luminous pathway sees (`methods.base.luminous_view`), and how that is made.
 
     Flow of records (data.channels=6) is as they were made; the three fields are those of flow that
@@ -131,7 +137,7 @@ def luminous(stage: ml_collections.ConfigDict, view: str, *, gamma: float = 1.8)
     stage.gamma = gamma
     stage.flow_method = "brox"  # or "tvl1"
     stage.flow_bound = 15.0  # pixels; what is faster is clipped
-    stage.flow_enhance = "gic"  # brightens what the flow is computed of; "" is as it is
+    stage.flow_enhance = enhance  # brightens what the flow is computed of; "" is as it is
 
 
 def augment(**chances: float) -> ml_collections.ConfigDict:

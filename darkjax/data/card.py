@@ -4,7 +4,8 @@
 format      2-digit version of this layout
 name        of the dataset                classes   names in label order
 splits      {split: {clips, frames, shards: [{file, records, bytes, sha256}], per_class}}
-decode      the settings of the conversion: short_side, max_frames, encoding, jpeg_quality, channels
+decode      the settings of the conversion: short_side, max_frames, encoding, jpeg_quality;
+            of records with flow also `flow`
 clips       one row per clip of the catalogue; the row number is a record's `clip`
 bad         [{clip, path, reason}]: listed, and in no shard
 protocols   names of the official splits of the same clips, where there are several

@@ -31,6 +31,9 @@ Deviations (the paper is silent or contradicts itself; field -> our choice):
 - clips: 30 frames of 224x224 are the paper's, how they are cut out is not said: random resized
   crops of 70 to 100 % of the window (`data.crop`, `data.scale`), consecutive frames
   (`data.stride` 1), judged on one centre crop of the middle (`data.views_*`);
+- which optical flow, where that is the luminous input: Brox et al. (`flow_method`), of dark clips
+  after gamma correction (`flow_enhance`), clipped at `flow_bound` 15 pixels, as the three channels
+  of `ops.flow_image`;
 - gamma: `gamma` 1.8; strengths of the augmentations: `augment`;
 - epochs: 50 for each stage (`epochs`); AdamW's weight decay 0.01 and betas, no warm-up, the cosine
   to 0: `optim`; the checkpoint that is judged: the best on the judged split (`keep_best`);

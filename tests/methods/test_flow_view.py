@@ -4,10 +4,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import padding
 import pytest
+import tiny_run
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from darkjax import config as configs
+from darkjax import methods
 from darkjax.errors import UserError
 from darkjax.methods import base
 from darkjax.ops import augment as aug
@@ -141,6 +145,34 @@ def test_augmented_clips_get_their_flow_before_they_are_changed():
 def test_clips_of_one_channel_are_refused():
     with pytest.raises(UserError, match=r"found 1: make records.*darkjax.data.flow"):
         base.augmented(config(), batch(clips()[..., :1]), 2, KEY)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_networks_see_the_flow_of_records_or_of_the_step(stage, monkeypatch):
+    """Both stages of LIFT-Net; the main pathway sees the colours alone."""
+    padding.small_networks(monkeypatch)
+    c = configs.load(f"{tiny_run.ROOT}/configs/lift_arid.py:demo,flow")
+    section = c[stage]
+    section.flow_bound, section.flow_enhance = BOUND, ""
+    for fields in section.augment.values():
+        if fields != section.augment.border:
+            fields.p = 0.0
+    method = methods.make(configs.resolve(c)[stage], methods.Spec.numbered(3))
+    now, then = batch(clips()), batch(recorded(clips()))
+    init = [jax.eval_shape(method.init, KEY, given) for given in (now, then)]
+    assert jax.tree.map(jnp.shape, init[0]) == jax.tree.map(jnp.shape, init[1])
+    views = method.views if stage == "student" else lambda video: (method.view(video),)
+    seen, recorded_ones = (views(base.to_float(given["video"])) for given in (now, then))
+    # A rounded level is half of 255ths, over a deviation of some tens of them.
+    np.testing.assert_allclose(seen[-1], recorded_ones[-1], atol=0.05)
+    view = base.normalise(base.flow_view(section, base.to_float(clips())), (), ())
+    np.testing.assert_allclose(seen[-1], view, atol=1e-4)
+    if stage == "student":
+        colours = base.normalise(base.to_float(clips()), (), ())
+        np.testing.assert_array_equal(seen[0], colours)
+        np.testing.assert_array_equal(recorded_ones[0], colours)
+    losses = jax.eval_shape(method.loss, init[0], then, KEY, jnp.zeros(()))
+    assert losses[0].shape == ()
 
 
 def test_each_device_computes_the_flow_of_its_own_clips():

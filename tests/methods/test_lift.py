@@ -220,7 +220,9 @@ def test_repetitions_can_share_their_weights(tiny_folder):
     assert many(True) == {"foe0"} and many(False) == {"foe0", "foe1", "foe2"}
 
 
-@pytest.mark.parametrize("words", ["r3d", "no_kd", "freeze_all", "unfrozen", "small", "medium"])
+@pytest.mark.parametrize(
+    "words", ["r3d", "no_kd", "freeze_all", "unfrozen", "small", "medium", "flow"]
+)
 def test_the_ablations_of_table_vi_are_configs(words):
     c = configs.resolve(configs.load(f"{ROOT}/configs/lift_arid.py:{words}"))
     method = methods.make(c.student, methods.Spec.numbered(11))
