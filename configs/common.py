@@ -47,6 +47,7 @@ def data() -> ml_collections.ConfigDict:
     c.num_threads = 2
     c.workers = 0
     c.sources = ()  # ((folder, share of a batch, labelled), ...); folder "": dir. (): dir alone
+    c.source_dir = ""  # a second folder, which data.sources calls "source"
     c.balance = "none"  # or equal turns of each "class", each "group", or both: "class_group"
     c.train_views = 1  # views of each clip of a training batch; batch_size counts views
     c.frames = 30
@@ -61,6 +62,7 @@ def data() -> ml_collections.ConfigDict:
     c.views_clips = 1  # 0: as many as the clip holds without overlap
     c.views_crops = 1
     c.synthetic = None  # options of the rendered dataset, drawn into dir when absent
+    c.source_synthetic = None  # the same of the one drawn into source_dir
     return c
 
 

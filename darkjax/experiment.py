@@ -111,6 +111,7 @@ def _run(
     config: Any, workdir: str, mode: str, command: str, extend: bool, eval_name: str
 ) -> dict[str, Any]:
     start = time.monotonic()
+    draw_sources(config, workdir)
     opened = open_stages(config, workdir)
     for name, records in opened.items():
         if not eval_name:
@@ -225,19 +226,7 @@ def open_records(data: Any, drawn_in: str) -> Records:
     folder = data.dir
     if data.synthetic is not None:
         folder = folder or drawn_in
-        drawn = os.path.exists(os.path.join(folder, "card.json"))
-        if jax.process_index() == 0 and not (drawn and data.dir):
-            if not drawn:
-                print(f"rendering clips into {folder}")
-            try:  # clips of the workdir that are there already are only compared with the options
-                _render(data.synthetic.to_dict(), folder)
-            except UserError as e:
-                hint = f" (data.synthetic: delete {folder}, or another --workdir)" if drawn else ""
-                raise UserError(f"{e}{hint}") from e
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("records")
+        _draw(data.synthetic.to_dict(), folder, bool(data.dir), "data.synthetic")
     if not folder:
         raise UserError(
             "data.dir is empty: convert a dataset (python -m darkjax.data.convert --help) and give "
@@ -260,6 +249,41 @@ def _render(options: dict[str, Any], folder: str) -> None:
 
         with Records(colours) as records:
             flows.add(records, folder, flows.Recipe(**flow))
+
+
+def draw_sources(config: Any, workdir: str) -> None:
+    """Draw the rendered clips of `data.source_synthetic` of every stage that has them, where they
+    are not there; the config's `source_dir` becomes their folder, in the workdir unless it is set.
+    """
+    for name in config.stages:
+        data, own = configs.data_of(config, name), config[name].get("data", {})
+        if data.source_synthetic is None:
+            continue
+        alone = "source_synthetic" in own or "source_dir" in own
+        drawn = f"records-{name}-source" if alone else "records-source"
+        folder = data.source_dir or os.path.join(workdir, drawn)
+        options = data.source_synthetic.to_dict()
+        _draw(options, folder, bool(data.source_dir), "data.source_synthetic")
+        with config.unlocked():
+            (own if alone else config.data).source_dir = folder
+
+
+def _draw(options: dict[str, Any], folder: str, given: bool, field: str) -> None:
+    """Render a dataset into a folder. One that is there is only compared with the options, and that
+    not where the folder was `given` by the user."""
+    drawn = os.path.exists(os.path.join(folder, "card.json"))
+    if jax.process_index() == 0 and not (drawn and given):
+        if not drawn:
+            print(f"rendering clips into {folder}")
+        try:
+            _render(options, folder)
+        except UserError as e:
+            hint = f" ({field}: delete {folder}, or another --workdir)" if drawn else ""
+            raise UserError(f"{e}{hint}") from e
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("records")
 
 
 def _told(config: Any, name: str, records: Records) -> str:

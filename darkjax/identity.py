@@ -19,7 +19,7 @@ from darkjax import checkpoint
 from darkjax import config as configs
 from darkjax.weights import card
 
-FORMAT = 3  # raise it when a field is added: older records are compared by what they have
+FORMAT = 4  # raise it when a field is added: older records are compared by what they have
 
 # Fields (STAGE stands for the stage's name) that no weight depends on.
 MAY_CHANGE: dict[str, str] = {
@@ -31,6 +31,8 @@ MAY_CHANGE: dict[str, str] = {
     "stages": "each stage is compared by itself, with the weights it begins from",
     "dtype": "resolved and compared as STAGE.dtype",
     "bn_group": "compared as STAGE.bn_group",
+    "data.source_dir": "the digest of the sources is compared instead",
+    "data.source_synthetic": "how a source is drawn when it is not there: the digest is of it",
     "data.sources": "the digest is of all of them, with their shares",
     "data.dir": "the data's digest is compared instead: a folder may move",
     "data.synthetic": "how clips are drawn when there are none: the digest is of what was drawn",

@@ -50,13 +50,30 @@ from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
-from darkjax.methods import dtcm, enhancer, ir_dcl, lift
+from darkjax.methods import dinet, dtcm, enhancer, ir_dcl, lift
 from darkjax.nearest import nearest
 from darkjax.ops import enhance, flow, warp
 
 LONGEST = 60  # characters of a wrong value that are shown
 
 
+# Options of a rendered dataset: nothing but None at the field itself, or a section of these.
+_RENDERED: dict[str, Check] = {
+    "": Check("None, or a section of options", lambda v: v is None),
+    ".classes": both("some names", each(NAME), SOME),
+    ".clips_per_class.*": integer(1, 10**6),
+    ".groups.*": integer(1, 10**6),
+    ".frames": integer(1, 16384),
+    ".height": integer(16, 16384),
+    ".width": integer(16, 16384),
+    ".fps": number(0.1, 1000),
+    ".domain": word(*DOMAINS),
+    ".flow.method": word(*flow.METHODS),
+    ".flow.bound": POSITIVE,
+    ".flow.enhance": word("", *enhance.METHODS),
+    ".name": NAME,
+    ".seed": integer(0, 2**31 - 1),
+}
 # STAGE is any stage's section; a field that not all methods have stands under those that read it.
 # `*` stands for any name.
 _TABLE: dict[str, Check] = {
@@ -89,6 +106,7 @@ _TABLE: dict[str, Check] = {
     "data.check_crc": FLAG,
     "data.num_threads": integer(0, 1024),
     "data.workers": integer(0, 1024),
+    "data.source_dir": TEXT,
     "data.sources": each(
         rule("(folder, share, labelled)", TEXT, number(0, 1, above=True), FLAG),
     ),
@@ -109,20 +127,11 @@ _TABLE: dict[str, Check] = {
     "data.channels": choice(1, 2, 3, 4, channels.WITH_FLOW),
     "data.views_clips": integer(0, 1000),
     "data.views_crops": choice(1, 3, 5, 10),
-    "data.synthetic": Check("None, or a section of options", lambda v: v is None),
-    "data.synthetic.classes": both("some names", each(NAME), SOME),
-    "data.synthetic.clips_per_class.*": integer(1, 10**6),
-    "data.synthetic.groups.*": integer(1, 10**6),
-    "data.synthetic.frames": integer(1, 16384),
-    "data.synthetic.height": integer(16, 16384),
-    "data.synthetic.width": integer(16, 16384),
-    "data.synthetic.fps": number(0.1, 1000),
-    "data.synthetic.domain": word(*DOMAINS),
-    "data.synthetic.flow.method": word(*flow.METHODS),
-    "data.synthetic.flow.bound": POSITIVE,
-    "data.synthetic.flow.enhance": word("", *enhance.METHODS),
-    "data.synthetic.name": NAME,
-    "data.synthetic.seed": integer(0, 2**31 - 1),
+    **{
+        f"data.{name}{field}": check
+        for name in ("synthetic", "source_synthetic")
+        for field, check in _RENDERED.items()
+    },
     "STAGE.method": Check(
         f"{word(*methods.METHODS).text}, or package.module:function", methods.is_name
     ),
@@ -160,8 +169,8 @@ _TABLE: dict[str, Check] = {
     "supervised/lift/ir_dcl.flow_enhance": word("", *enhance.METHODS),
     "lift.luminous_frozen": FLAG,
     "supervised/lift/ir_dcl.gamma": number(0, 100, above=True),
-    "supervised/lift/dtcm/ir_dcl.mean": LEVELS,
-    "supervised/lift/dtcm/ir_dcl.std": SPREADS,
+    "supervised/lift/dtcm/dinet/ir_dcl.mean": LEVELS,
+    "supervised/lift/dtcm/dinet/ir_dcl.std": SPREADS,
     "lift.luminous_mean": LEVELS,
     "lift.luminous_std": SPREADS,
     "lift.pvit_freeze": word(*lift.PVIT_FREEZE),
@@ -178,6 +187,12 @@ _TABLE: dict[str, Check] = {
     "dtcm.objective": word(*dtcm.OBJECTIVES),
     "enhancer.objective": word(*enhancer.OBJECTIVES),
     "dtcm.alpha": number(0),
+    "dinet.adapt": word(*dinet.ADAPT),
+    "dinet.batch_norm": word(*dinet.BATCH_NORM),
+    "dinet.domain_head": each(integer(1, 65536)),
+    "dinet.lambda_max": number(0),
+    "dinet.lambda_gamma": number(0),
+    "dinet.lambda_start": number(0, 1, below=True),
     "dtcm/enhancer.w_stc": number(0),
     "dtcm/enhancer.w_col": number(0),
     "dtcm/enhancer.w_tv": number(0),
@@ -218,8 +233,8 @@ TABLE = {
 }
 # Sections whose fields are those of the model that their `name` names, by the stage's method.
 MODELS = (
-    "supervised.model", "lift.model", "dtcm.model", "dtcm.enhancer", "enhancer.enhancer",
-    "ir_dcl.model",
+    "supervised.model", "lift.model", "dtcm.model", "dinet.model", "dtcm.enhancer",
+    "enhancer.enhancer", "ir_dcl.model",
 )  # fmt: skip
 # Sections inside a model's, and the model whose fields they have (or the field that names it).
 INSIDE = {"luminous": "luminous_net", "pvit": "vit", "backbone": "r2plus1d"}

@@ -21,7 +21,9 @@ def of(config: Any, name: str, records: Records) -> methods.Spec:
     """The spec of stage `name` of a resolved config, on the records it is trained on."""
     data = configs.data_of(config, name)
     made = bare(config, name, records.classes, sources.names(records, data))
-    return dataclasses.replace(made, spread=spread(records, data))
+    parts = sources.parts(records, data, config[name].batch_size)
+    given = tuple(methods.Part(*part) for part in parts)
+    return dataclasses.replace(made, spread=spread(records, data), sources=given)
 
 
 def spread(records: Records, data: Any) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from darkjax.data.balance import Tree
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
+OTHER = "source"  # in `data.sources`: the dataset of `data.source_dir`
 UNKNOWN = -1  # the label of a clip of an unlabelled source: no class has that number
 
 
@@ -45,8 +46,8 @@ def of(records: Records, data: Any, batch_size: int) -> tuple[Source, ...]:
     Args:
       records: of `data.dir`: its classes number the labels.
       data: the stage's data section. `sources` are `(folder, share, labelled)`; a folder "" is
-        `records`. None: `records` alone, labelled. `balance` holds for each; an unlabelled one is
-        not divided by its classes.
+        `records`, "source" that of `source_dir`. None: `records` alone, labelled. `balance` holds
+        for each; an unlabelled one is not divided by its classes.
       batch_size: examples of a batch, `data.train_views` of each clip.
 
     Returns:
@@ -96,8 +97,19 @@ def names(records: Records, data: Any) -> tuple[str, ...]:
     if len(data.sources) < 2:
         return records.domains
     return tuple(
-        os.path.basename(os.path.normpath(folder or records.directory))
+        os.path.basename(os.path.normpath(_folder(folder, data) or records.directory))
         for folder, _, _ in data.sources
+    )
+
+
+def parts(
+    records: Records, data: Any, batch_size: int
+) -> tuple[tuple[int, bool, tuple[str, ...]], ...]:
+    """Of each of `data.sources`: (clips of a batch, whether labelled, its classes)."""
+    counts = _counts([share for _, share, _ in data.sources], batch_size // data.train_views)
+    return tuple(
+        (count, labelled, tuple(_records(folder, records, data).classes))
+        for (folder, _, labelled), count in zip(data.sources, counts, strict=True)
     )
 
 
@@ -109,10 +121,19 @@ def digest(records: Records, data: Any) -> str:
     return hashlib.sha256(json.dumps([records.digest, parts]).encode()).hexdigest()
 
 
+def _folder(folder: str, data: Any) -> str:
+    """The folder that a source names; "" is that of `data.dir`."""
+    if folder == OTHER and not data.source_dir:
+        raise UserError(
+            f"data.sources names {OTHER!r}, and data.source_dir is empty: convert that dataset "
+            "(python -m darkjax.data.convert --help) and give --config.data.source_dir=FOLDER"
+        )
+    return data.source_dir if folder == OTHER else folder
+
+
 def _records(folder: str, records: Records, data: Any) -> Records:
-    if not folder:
-        return records
-    return Records(folder, read=data.read, check_crc=data.check_crc)
+    path = _folder(folder, data)
+    return Records(path, read=data.read, check_crc=data.check_crc) if path else records
 
 
 def _counts(shares: list[float], clips: int) -> list[int]:

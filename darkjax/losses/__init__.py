@@ -5,11 +5,17 @@ batch never weigh. Shapes: `*B` any batch axes. Those of classifiers and student
 module; those that know pictures are in `enhancement` and `sci`.
 """
 
-from darkjax.losses.classification import cross_entropy, smooth_labels, soft_cross_entropy
+from darkjax.losses.classification import (
+    binary_cross_entropy,
+    cross_entropy,
+    smooth_labels,
+    soft_cross_entropy,
+)
 from darkjax.losses.common import masked_mean
 from darkjax.losses.distillation import l1_distillation
 
 __all__ = [
+    "binary_cross_entropy",
     "cross_entropy",
     "l1_distillation",
     "masked_mean",

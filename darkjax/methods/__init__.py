@@ -7,16 +7,16 @@ from typing import Any
 
 from darkjax import models
 from darkjax.errors import UserError
-from darkjax.methods.base import Aux, Look, Method, Spec
+from darkjax.methods.base import Aux, Look, Method, Part, Spec
 from darkjax.nearest import did_you_mean
 
 PARTS = (  # what the loop, the evaluation and the report ask of a method
     "init", "loss", "predict", "look", "judge", "frozen", "seen", "concluded",
     "fits", "fits_views", "keeps_training",
 )  # fmt: skip
-METHODS = ("supervised", "lift", "dtcm", "enhancer", "ir_dcl")
+METHODS = ("supervised", "lift", "dtcm", "dinet", "enhancer", "ir_dcl")
 
-__all__ = ["METHODS", "Aux", "Look", "Method", "Spec", "is_name", "make"]
+__all__ = ["METHODS", "Aux", "Look", "Method", "Part", "Spec", "is_name", "make"]
 
 
 def is_name(name: Any) -> bool:

@@ -21,6 +21,15 @@ Batch = Mapping[str, Array]
 JUDGES = ("classes", "frames", "codes", "none")
 
 
+class Part(NamedTuple):
+    """What one of several sources gives to every batch: how many clips (each with all its views),
+    whether with their labels, and the names of its classes."""
+
+    clips: int
+    labelled: bool
+    classes: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """What a method is made for: the classes and the batches, as the pipeline gives them.
@@ -32,6 +41,8 @@ class Spec:
       views: augmented views of each clip, V: a batch is V blocks of B / V clips, one after another.
       spread: of each class, the standard deviation of its training clips' mean luma (0 to 255); ()
         where that is not known.
+      sources: what `data.sources` give, in the order of their positions in each block; () where
+        there is one dataset alone, or nothing is known of it.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +52,7 @@ class Spec:
     )
     views: int = 1
     spread: tuple[float, ...] = ()
+    sources: tuple[Part, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -22,6 +22,11 @@ TEACHER = LOGITS + jnp.asarray(RNG.choice([-0.7, 0.4], size=(2, 3, 4)), jnp.floa
 CASES = {
     "cross_entropy": (losses.cross_entropy, LOGITS, LABELS),
     "soft_cross_entropy": (losses.soft_cross_entropy, LOGITS, TARGETS),
+    "binary_cross_entropy": (
+        lambda a, t: losses.binary_cross_entropy(a[..., 0], t[..., 0]),
+        LOGITS,
+        TARGETS,
+    ),
     "l1_distillation": (losses.l1_distillation, LOGITS, TEACHER),
     "discriminative_codes": (discriminative_codes, LOGITS, TEACHER),
 }
@@ -45,6 +50,13 @@ def test_soft_cross_entropy_of_one_example():
     logits = jnp.asarray([0.0, 0.0, LN2])
     targets = jnp.asarray([0.5, 0.0, 0.5])
     close(losses.soft_cross_entropy(logits, targets), 1.5 * LN2)  # (2 ln2 + ln2) / 2
+
+
+def test_binary_cross_entropy_of_one_example():
+    found = losses.binary_cross_entropy(jnp.asarray([LN3, LN3, 0.0]), jnp.asarray([1.0, 0.0, 0.5]))
+    close(found, [math.log(4 / 3), 2 * LN2, LN2])  # sigmoid(ln 3) is 3/4
+    huge = losses.binary_cross_entropy(jnp.asarray([1e4, -1e4]), jnp.asarray([1.0, 1.0]))
+    close(huge, [0.0, 1e4])
 
 
 def test_l1_distillation_of_one_example_is_a_sum_not_a_mean():

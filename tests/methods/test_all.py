@@ -33,6 +33,8 @@ def made(tiny_folder):
         for field in ("dir", "synthetic", "num_classes", "size", "channels", "views_clips"):
             with c.unlocked(), c.ignore_type():
                 c.data[field] = small[field]
+        if method == "dinet":  # both halves of the same clips
+            c.data.source_dir, c.data.source_synthetic = str(tiny_folder), None
         c.data.split, c.data.eval_split = "official", "test"
         c.data.frames, c.data.stride, c.data.crop = 12, 1, "centre"  # always the same of a clip
         with c.unlocked():

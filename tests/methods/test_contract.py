@@ -14,19 +14,22 @@ FILES = {
     "supervised": "lift_arid",
     "lift": "lift_arid",
     "dtcm": "dtcm_arid",
+    "dinet": "dinet_infar",
     "enhancer": "zero_dce",
     "ir_dcl": "ir_dcl_infar",
 }
 STAGES = {
-    "supervised": "teacher", "lift": "student", "dtcm": "dtcm", "enhancer": "enhancer",
-    "ir_dcl": "flow",
+    "supervised": "teacher", "lift": "student", "dtcm": "dtcm", "dinet": "dinet",
+    "enhancer": "enhancer", "ir_dcl": "flow",
 }  # fmt: skip
+ADAM = {"name": "adamw", "schedule": "constant"}  # the suite's rate and few steps are Adam's
 CASES = {
     "supervised": {},
     "lift": {"luminous_frozen": False},
     "lift, frozen": {"luminous_frozen": True},
     "dtcm": {},
     "dtcm, frozen": {"enhancer_frozen": True},
+    "dinet": {"domain_head": (8, 8), "optim": ADAM},
     "enhancer": {},
     "ir_dcl": {"luminous_input": "dark"},
     "ir_dcl, no code layer": {"luminous_input": "dark", "alpha": 0.0, "answer": "softmax"},
@@ -37,6 +40,7 @@ LOGGED = {
     "lift, frozen": {"ce", "accuracy", "distill"},
     "dtcm": {"ce", "accuracy", "inconsistency", "dark"},
     "dtcm, frozen": {"ce", "accuracy"},
+    "dinet": {"action_loss", "source_accuracy", "domain_loss", "domain_accuracy", "lambda"},
     "enhancer": {"inconsistency", "brightness"},
     "ir_dcl": {"ce", "accuracy", "codes"},
     "ir_dcl, no code layer": {"ce", "accuracy"},
@@ -79,6 +83,7 @@ def clips():
     return {
         "video": jnp.asarray(rng.integers(0, 60, (4, 4, 16, 16, 3)), jnp.uint8),
         "label": jnp.asarray([0, 1, 2, 0], jnp.int32),
+        "domain": jnp.asarray([0, 0, 1, 1], jnp.int32),
         "mask": jnp.ones(4, jnp.float32),
     }
 
@@ -113,7 +118,7 @@ def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(cas
 def test_only_dropout_draws_from_the_key_when_nothing_is_augmented(case):
     method, variables = made(case)
     loss = jax.jit(lambda key: method.loss(variables, clips(), key, 0.0)[0])
-    drops = case.startswith(("supervised", "dtcm", "ir_dcl"))
+    drops = case.startswith(("supervised", "dtcm", "dinet", "ir_dcl"))
     assert (loss(jax.random.key(1)) != loss(jax.random.key(2))) == drops
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
 
