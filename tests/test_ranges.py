@@ -11,7 +11,9 @@ from darkjax import config as configs
 from darkjax import overrides, ranges
 from darkjax.errors import UserError
 
-CONFIGS = sorted(p for p in (tiny_run.ROOT / "configs").glob("*.py") if p.stem != "common")
+CONFIGS = sorted(
+    p for p in (tiny_run.ROOT / "configs").glob("*.py") if "def get_config" in p.read_text()
+)
 
 
 def known_words(file):

@@ -92,9 +92,12 @@ def fields(path: str) -> None:
 
 
 def _remarks(file: str) -> dict[str, str]:
-    """The comments behind the fields, of a config's file and of the `common.py` beside it."""
+    """The comments behind the fields, of a config's file and of those beside it that it shares."""
     found: dict[str, str] = {}
-    for source in (pathlib.Path(file).parent / "common.py", pathlib.Path(file)):
+    beside, own = pathlib.Path(file).parent, pathlib.Path(file)
+    imported = re.findall(r"^from configs import (.*)$", own.read_text(encoding="utf-8"), re.M)
+    shared = [f"{name}.py" for name in ", ".join(imported).split(", ") if name != "common"]
+    for source in (*(beside / name for name in ("common.py", *shared)), own):
         if source.is_file():
             text = source.read_text(encoding="utf-8")
             found |= dict(re.findall(r"^    \w+\.(\w+) = .*?\S  # (.*)$", text, re.MULTILINE))
