@@ -83,7 +83,7 @@ def shrunk(words, folder):
         )  # fmt: skip
         c.data.num_classes, c.data.frames, c.data.size = 3, 4, (16, 24)
         c.data.dir = str(folder)
-        c.eval_batch_size, c.report_clips, c.log_every = 4, 1, 1
+        c.eval_batch_size, c.report_clips, c.log_every = 8, 1, 1
         for name in c.stages:
             s = c[name]
             s.model = {"name": "resnet3d", "variant": "10", "width": 4}
