@@ -100,7 +100,7 @@ def test_the_demo_runs_to_the_end(words, tmp_path, monkeypatch):
     monkeypatch.setitem(flow.METHODS, "tvl1", lambda: quick)
     c = shrunk(words, tmp_path / "clips")
     found = experiment.run(c, str(tmp_path / "run"))
-    assert found["numbers"]["n"] == (6 if words else 12)
+    assert found["numbers"]["n"] == (6 if "by_group" in words else 12)
     assert ("others" in found) == ("no_dcl" not in words)
     for name in c.stages:
         assert (tmp_path / "run" / name / "predictions-train.npz").exists()
