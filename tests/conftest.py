@@ -1,6 +1,7 @@
 """What every test runs under: 8 fake CPU devices, strict dtypes, warnings as errors."""
 
 import contextlib
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -70,11 +71,33 @@ nn.Module.init = _compiled(nn.Module.init)
 nn.Module.apply = _compiled(nn.Module.apply)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: Python need not look for garbage in it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _nothing_is_kept() -> Iterator[None]:
     """Compiled programs are let go after each file: otherwise they grow to gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def one_device() -> Iterator[None]:
+    """Whole runs use one of the 8 devices, for files that are not about devices: the same program
+    for 8 takes longer to compile and each of its steps starts 8 times."""
+    from darkjax import sharding
+
+    every = sharding.make_mesh
+
+    def one(shape: Any, devices: Any = None) -> Any:
+        return every(shape, devices) if devices else every((1, 1), jax.devices()[:1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "make_mesh", one)
+        yield
 
 
 @pytest.fixture

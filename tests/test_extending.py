@@ -12,7 +12,7 @@ from darkjax import experiment, methods
 PAGE = (tiny_run.ROOT / "docs" / "extending.md").read_text()
 
 
-def test_the_example_runs_as_it_is_printed(tmp_path, monkeypatch):
+def test_the_example_runs_as_it_is_printed(tmp_path, monkeypatch, one_device):
     blocks = re.findall(r"^In `(.*?)`.*?^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     assert [name for name, _ in blocks] == ["mypaper/small_features.py", "mypaper/config.py"]
     (tmp_path / "mypaper").mkdir()
@@ -24,7 +24,6 @@ def test_the_example_runs_as_it_is_printed(tmp_path, monkeypatch):
         r"^    python -m darkjax.main --config=(\S+) --workdir=(\S+)$", PAGE, re.M
     )
     c = configs.load(command[0])
-    c.mesh = (8, 1)
     found = experiment.run(c, command[1])
     assert found["numbers"]["n"] == 8
     assert pathlib.Path(command[1], "report.html").exists()

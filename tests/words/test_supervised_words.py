@@ -156,7 +156,9 @@ def run_to_the_end(c, work):
     assert found["numbers"]["n"] > 0 and os.path.exists(work / "classifier" / "done.json")
 
 
-def test_from_converted_weights_to_the_end(tiny_folder, tmp_path, published, monkeypatch, capsys):
+def test_from_converted_weights_to_the_end(
+    tiny_folder, tmp_path, published, monkeypatch, capsys, one_device
+):
     monkeypatch.chdir(published)
     model = dict(tiny_zoo.TINY["tiny"].model)
     c = shrunk(tiny_folder, "r3d18", "pretrained", **model)
