@@ -18,6 +18,7 @@ from darkjax.errors import UserError
 
 KINDS = ("two_views", "two_sources", "fitted_knn", "masked")
 every_kind = pytest.mark.parametrize("kind", KINDS)
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,24 @@ def trained(c, records, workdir, devices=1, **options):
     return losses, optim.flatten(jax.device_get(outcome.state.variables()))
 
 
+@pytest.fixture(scope="module")
+def trainings():
+    """Of each kind what `uninterrupted` found, for all tests of this file."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(made, trainings, tmp_path):
+    """A function from a kind to its training on one device, which is done once."""
+
+    def find(kind):
+        if kind not in trainings:
+            trainings[kind] = trained(*made(kind), tmp_path / "uninterrupted")
+        return trainings[kind]
+
+    return find
+
+
 @every_kind
 def test_a_whole_run_learns_is_judged_and_reported(kind, made, tmp_path):
     c, _ = made(kind, steps=150 if kind == "two_sources" else 60)
@@ -106,9 +125,9 @@ def test_a_whole_run_learns_is_judged_and_reported(kind, made, tmp_path):
 
 
 @every_kind
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(kind, made, tmp_path):
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(kind, made, uninterrupted, tmp_path):
     c, records = made(kind)
-    _, whole = trained(c, records, tmp_path / "whole")
+    _, whole = uninterrupted(kind)
     _, part = trained(c, records, tmp_path / "parts", max_steps=3)
     _, rest = trained(c, records, tmp_path / "parts")
     assert any(np.any(part[k] != whole[k]) for k in whole)
@@ -117,9 +136,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(kind, made, tmp_path
 
 
 @every_kind
-def test_eight_devices_give_the_numbers_of_one(kind, made, tmp_path):
+def test_eight_devices_give_the_numbers_of_one(kind, made, uninterrupted, tmp_path):
     c, records = made(kind)
-    one, _ = trained(c, records, tmp_path / "one")
+    one, _ = uninterrupted(kind)
     eight, _ = trained(c, records, tmp_path / "eight", devices=8)
     np.testing.assert_allclose(eight, one, rtol=1e-4)
 

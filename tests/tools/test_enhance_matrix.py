@@ -12,6 +12,7 @@ from darkjax.errors import UserError
 from darkjax.tools import enhance_matrix
 
 ROWS = ("raw", "gic", "sci", "joint")
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def config(records, rows=ROWS):
     with c.unlocked():
         c.data = small.data
         c.rows, c.seeds, c.eval_batch_size = rows, 1, 8
-        model = {"name": "r2plus1d", "variant": (1, 1), "width": 4, "stem_mid": 4, "stem_kernel": 3}
+        model = {"name": "r2plus1d", **tiny_run.NETS["r2plus1d"][0]}
         c.joint.enhancer.update({"width": 8, "k": 4})
         for stage in (c.classifier, c.joint, *c.enhancers.values()):
             stage.batch_size, stage.steps, stage.optim.warmup_steps = 8, 2, 0
@@ -46,7 +47,7 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(records, workdir):
+def found(records, workdir, one_device):
     return matrix(config(records), workdir)
 
 
