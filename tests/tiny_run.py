@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = ("Jump", "Sit", "Turn")
 # Of each 3-D network: the fields of a tiny one, and how wide its last vector is.
 NETS: dict[str, tuple[dict[str, Any], int]] = {
-    "r2plus1d": ({"variant": (1, 1), "width": 4, "stem_mid": 4, "stem_kernel": 3}, 8),
+    "r2plus1d": ({"variant": (1,), "width": 4, "stem_mid": 4, "stem_kernel": 3}, 4),
     "resnet3d": ({"variant": "10", "width": 4}, 32),
 }
 AUGMENTATIONS = ("jitter", "affine", "optical", "elastic", "rain", "frame_shuffle", "cutmix")
