@@ -77,19 +77,18 @@ def wait_for(text, log, process):
 
 
 def test_two_processes_train_as_one(tiny_folder, tmp_path):
-    pair = launch_two(tiny_folder, tmp_path / "pair", stage="student", devices=2)
+    pair = launch_two(tiny_folder, tmp_path / "pair", devices=2)
     ends = [finish(*p) for p in pair]
     for code, text in ends:
         assert code == 0, text[-3000:]
 
     c = tiny_run.config(tiny_folder)
-    c.student.init_from, c.student.allow_random_frozen = (), True
-    c.student.steps, c.student.optim.warmup_steps = 3, 0
+    c.teacher.steps = 3
     c = configs.resolve(c)
     alone = []
     train.run(
         c,
-        "student",
+        "teacher",
         tiny_run.records(c),
         workdir=tmp_path / "alone",
         mesh=sharding.make_mesh((1, 1), jax.devices()[:1]),
@@ -101,7 +100,12 @@ def test_two_processes_train_as_one(tiny_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "to"),
-    [(signal.SIGTERM, (0, 1)), (signal.SIGTERM, (1,)), (signal.SIGINT, (0,))],
+    [
+        (signal.SIGTERM, (1,)),
+        (signal.SIGINT, (0,)),
+        # Nothing to agree on that the first does not need.
+        pytest.param(signal.SIGTERM, (0, 1), marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_stops_two_processes_at_one_step_with_a_checkpoint(
     tiny_folder, tmp_path, number, to
@@ -202,14 +206,3 @@ def test_a_file_that_cannot_be_written_is_one_line(tiny_folder, tmp_path, monkey
     errors = [line for line in text.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in text and len(errors) == 1
     assert "writing in " in errors[0] and "File too large" in errors[0]
-
-
-@pytest.mark.parametrize(
-    "module", ["darkjax.main", "darkjax.data.convert", "darkjax.tools.describe"]
-)
-def test_help_answers(module):
-    found = subprocess.run(
-        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=tiny_run.ROOT
-    )
-    assert "config" in found.stdout or "dataset" in found.stdout
-    assert "Traceback" not in found.stderr
