@@ -12,8 +12,9 @@ import pytest
 import tiny_run
 
 from darkjax import config as configs
-from darkjax import experiment, lock, train
+from darkjax import experiment, lock, main, train
 from darkjax.errors import UserError
+from darkjax.program import run as run_program
 
 ROOT = tiny_run.ROOT
 
@@ -277,16 +278,23 @@ def test_a_missing_index_is_rebuilt(tiny_folder, tmp_path):
     assert list(copy.glob("*.idx.npy"))
 
 
-def test_errors_of_the_command_line_are_one_line(tmp_path):
+def test_errors_of_the_command_line_are_one_line(tmp_path, capsys):
+    def here(*arguments):
+        """As `program`, in this process."""
+        with pytest.raises(SystemExit) as end:
+            run_program(lambda: main.main([*map(str, arguments)]))
+        said = capsys.readouterr().err
+        return one_line(subprocess.CompletedProcess(arguments, end.value.code, stderr=said))
+
     config = "--config=configs/lift_arid.py:demo"
     work = f"--workdir={tmp_path}"
-    assert "required: --config" in one_line(program())
-    assert "convert" in one_line(program("--config=configs/lift_arid.py", work))
     line = one_line(program(config, work, "--config.teacher.optim.lrr=1"))
     assert line.endswith("no field teacher.optim.lrr: did you mean teacher.optim.lr?")
-    assert "'dmeo' is not one of" in one_line(program("--config=configs/lift_arid.py:dmeo", work))
-    missing = one_line(program("--config=configs/lift_ard.py", work))
-    assert "lift_ard.py" in missing
+    assert line == here(config, work, "--config.teacher.optim.lrr=1")
+    assert "required: --config" in here()
+    assert "convert" in here("--config=configs/lift_arid.py", work)
+    assert "'dmeo' is not one of" in here("--config=configs/lift_arid.py:dmeo", work)
+    assert "lift_ard.py" in here("--config=configs/lift_ard.py", work)
     assert not list(tmp_path.iterdir())  # nothing was written
 
 
