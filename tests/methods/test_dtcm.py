@@ -43,12 +43,11 @@ def trained(method):
     variables = jax.jit(method.init)(jax.random.key(0), batch())
     flat, frozen = optim.split(variables["params"], method.frozen)
 
-    @jax.jit
     def step(flat):
         params = optim.unflatten({**flat, **frozen})
         return method.loss({**variables, "params": params}, batch(), jax.random.key(1), 0.0)
 
-    (value, aux), grads = jax.value_and_grad(step, has_aux=True)(flat)
+    (value, aux), grads = jax.jit(jax.value_and_grad(step, has_aux=True))(flat)
     return variables, value, aux, grads
 
 
