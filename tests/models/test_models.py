@@ -41,7 +41,7 @@ def test_a_backbone_has_no_head_and_names_its_maps(name):
 
 
 def test_rematerialisation_changes_no_number():
-    config = {"name": "r2plus1d", "variant": "10", "width": 4, "stem_mid": 4}
+    config = {"name": "r2plus1d", "variant": (1, 1), "width": 4, "stem_mid": 4}
     x = jax.random.normal(jax.random.key(0), (2, 4, 16, 16, 3))
     results = []
     for remat in (False, True):
