@@ -150,8 +150,9 @@ def evaluate(
         if jax.process_index() == 0:
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
             write_json(pathlib.Path(folder, "results.json"), result)
-            place = folder if eval_name else workdir
-            images.write_image(pathlib.Path(place, "before_after.png"), enhance.sheet(cells))
+            if cells:
+                place = folder if eval_name else workdir
+                images.write_image(pathlib.Path(place, "before_after.png"), enhance.sheet(cells))
         return result
     if eval_name:
         held, unmatched = classify.matched(records, judge.held, classes)

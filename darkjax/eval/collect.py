@@ -87,11 +87,14 @@ def pictures(
     rows: np.ndarray,
     predicted: Mapping[int, np.ndarray] | None = None,
 ) -> list[report.ClipPicture]:
-    """The given records as the last stage saw them (`Method.look`), and what it took them for.
+    """The given records as the last stage saw them (`Method.look`), and what it took them for; of
+    none (`report_clips=0`) nothing is read.
 
     `predicted` has the class probabilities by clip (row of the card); None where nothing is
     classified.
     """
+    if not len(rows):
+        return []
     name = config.stages[-1]
     method, variables, _ = trained.load(config, name, workdir, records)
 

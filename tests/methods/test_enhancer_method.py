@@ -130,6 +130,8 @@ def test_from_a_folder_of_pictures_to_the_report(tmp_path, capsys, one_device):
     again = experiment.run(c, str(tmp_path / "run"), "report")
     assert again == found
     assert "brightness after" in capsys.readouterr().out
+    c.report_clips = 0  # no pictures, and all else as before
+    assert experiment.run(c, str(tmp_path / "run"), "evaluate") == found
 
 
 def test_a_folder_without_pictures(tmp_path):
