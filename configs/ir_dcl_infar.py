@@ -102,9 +102,7 @@ def fusion(c: ml_collections.ConfigDict) -> None:
 
     The paper says 2 : 1 and 50 filters; how its networks are trained it does not say.
     """
-    s = c.fusion = common.stage(
-        "darkjax.methods.fusion:make", epochs=10, batch_size=c.ir.batch_size, lr=1e-3
-    )
+    s = c.fusion = common.stage("fusion", epochs=10, batch_size=c.ir.batch_size, lr=1e-3)
     s.eval_every, s.keep_best = 0, ""
     s.streams = ml_collections.ConfigDict(
         {name: c[name].copy_and_resolve_references() for name in c.stages}

@@ -50,7 +50,8 @@ from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
-from darkjax.methods import dinet, dtcm, enhancer, ir_dcl, lift
+from darkjax.methods import dinet, dtcm, enhancer, fusion, ir_dcl, lift
+from darkjax.models.code_layers import ACTIVATIONS
 from darkjax.nearest import nearest
 from darkjax.ops import enhance, flow, warp
 
@@ -183,6 +184,11 @@ _TABLE: dict[str, Check] = {
     "ir_dcl.leftovers": word(*ir_dcl.LEFTOVERS),
     "ir_dcl.knn_gamma": POSITIVE,
     "ir_dcl.answer": word(*ir_dcl.ANSWERS),
+    "fusion.weights.*": number(0),
+    "fusion.filters": integer(1, 65536),
+    "fusion.activation": word(*ACTIVATIONS),
+    "fusion.answer": word(*fusion.ANSWERS),
+    "fusion.knn_gamma": POSITIVE,
     "dtcm.enhancer_frozen": FLAG,
     "dtcm.objective": word(*dtcm.OBJECTIVES),
     "enhancer.objective": word(*enhancer.OBJECTIVES),
@@ -236,6 +242,7 @@ MODELS = (
     "supervised.model", "lift.model", "dtcm.model", "dinet.model", "dtcm.enhancer",
     "enhancer.enhancer", "ir_dcl.model",
 )  # fmt: skip
+STREAMS = "fusion.streams"  # sections of stages, by name
 # Sections inside a model's, and the model whose fields they have (or the field that names it).
 INSIDE = {"luminous": "luminous_net", "pvit": "vit", "backbone": "r2plus1d"}
 DEEP = ("depth", "repeats", "iterations", "stages", "enhance_repeats", "calibrate_repeats")
@@ -313,6 +320,9 @@ def _section(section: Any, path: str, keys: Sequence[str]) -> Iterator[Field]:
             yield from _model(value, here, value.get("name"))
         elif inner and name == "data" and "STAGE" in keys:
             yield from _section(value, here, ("data",))
+        elif inner and f"{keys[-1]}.{name}" == STREAMS:
+            for stream, stage in value.items():
+                yield from _stage(stage, f"{here}.{stream}")
         elif inner and any(t in SECTIONS for t in tries):
             yield from _section(value, here, tries)
         else:

@@ -1,6 +1,6 @@
 """Fusion of trained nets as a stage: the schemes of Jiang et al. 2017 (arXiv 1705.06709), 3.2.3.
 
-A stage of `method = "darkjax.methods.fusion:make"` takes nets that were trained before, the
+A stage of `method = "fusion"` takes nets that were trained before, the
 streams, by `init_from` (`("ir", "(.*)", r"ir/\\1")`), and freezes them. It trains what fuses their
 codes, a softmax layer ("single-layer NN fusion") and the same after a 1 x 1 convolution
 ("two-layer"), each by its own cross entropy. A clip is judged by the streams' mean probabilities

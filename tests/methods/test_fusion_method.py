@@ -52,7 +52,7 @@ def section(half):
 
 
 def fused(**fields):
-    s = common.stage("darkjax.methods.fusion:make", epochs=1, batch_size=8, lr=0.05)
+    s = common.stage("fusion", epochs=1, batch_size=8, lr=0.05)
     s.streams = ml_collections.ConfigDict({"ir": section("upper"), "flow": section("lower")})
     s.weights = ml_collections.ConfigDict({"ir": 1.0, "flow": 2.0})
     s.filters, s.activation = 3, "relu"
