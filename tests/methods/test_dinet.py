@@ -218,25 +218,20 @@ def test_halves_are_spread_over_eight_devices_and_the_numbers_are_the_same(field
     mesh = sharding.make_mesh((8, 1))
     with jax.set_mesh(mesh):
         eight = stepped(method, variables, sharding.to_global(mesh, twice))
-    # As the suite of all methods does: sums are taken in another order.
-    close = functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=1e-5)
+    # Sums are taken in another order: float32's rounding, and more of it where a sum cancels, as it
+    # does in gradients that come through batch norm (their elements are judged by the largest).
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     jax.tree.map(close, eight[:3], one[:3])
-    for path, grad in optim.flatten(one[3]).items():  # small parts of an array are differences
+    for path, grad in optim.flatten(one[3]).items():
         far = np.abs(optim.flatten(eight[3])[path] - grad).max()
-        assert far <= 2e-3 * np.abs(grad).max() + 1e-5, (path, far, np.abs(grad).max())
+        assert far <= 2e-4 * np.abs(grad).max() + 3e-6, (path, far, np.abs(grad).max())
 
 
 def test_every_block_of_views_has_both_halves():
     batch = {"x": jnp.arange(12)}  # two views of [0 1 2 | 3 4 5]
     source, target = dinet._halves(batch, 2)
-    assert source["x"].tolist() == [0, 1, 2, 6, 7, 8] and target["x"].tolist() == [
-        3,
-        4,
-        5,
-        9,
-        10,
-        11,
-    ]
+    assert source["x"].tolist() == [0, 1, 2, 6, 7, 8]
+    assert target["x"].tolist() == [3, 4, 5, 9, 10, 11]
 
 
 # ---- whole runs ---------------------------------------------------------------------------------
