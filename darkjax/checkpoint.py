@@ -1,9 +1,9 @@
 """Checkpoints by orbax: a step's state and what is needed to go on from it.
 
-Each holds `state` (parameters, collections, optimiser, averages), `meta` (step, seed, data digest,
-resolved config) and, of methods that fit something to their trained weights, `fitted`. Writing is
-asynchronous and atomic: a run that is killed while one is written resumes from the last whole one.
-The last two are kept, and the best by a named metric.
+Each holds `state` (parameters, collections, optimiser, averages), `arrays` (shape and dtype of each
+of them), `meta` (step, seed, data digest, resolved config) and, of methods that fit something to
+their trained weights, `fitted`. Writing is asynchronous and atomic: a run that is killed while one
+is written resumes from the last whole one. The last two are kept, and the best by a named metric.
 
 Beside them lie the checksums of all files, written before the checkpoint gets its name; they are
 compared before anything is read (`checkpoint_steps`).
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -101,6 +102,9 @@ class Checkpointer:
             return
         items: dict[str, Any] = {
             "state": ocp.args.StandardSave(_to_save(state)),
+            "arrays": ocp.args.JsonSave(
+                {k: [x.shape, x.dtype.name] for k, x in _flat(_as_dict(state)).items()}
+            ),
             "meta": ocp.args.JsonSave(meta),
         }
         if fitted is not None:
@@ -128,8 +132,8 @@ class Checkpointer:
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state of `step`, with the shapes, dtypes and shardings of `like`, and its meta."""
-        stored = _metadata(self._directory / str(step) / "state")
-        first = "collections" not in stored
+        stored = _stored(self._directory / str(step))
+        first = _first_version(self._directory / str(step))
         wanted = _as_dict(like)
         if first:  # as the first version wrote them
             wanted["batch_stats"] = wanted.pop("collections").get("batch_stats", {})
@@ -145,9 +149,9 @@ class Checkpointer:
             arrays["collections"] = dict.fromkeys(like.collections, stats)
         return TrainState(**arrays), found["meta"]
 
-    def _check_shapes(self, step: int, stored: Any, wanted: Any) -> None:
+    def _check_shapes(self, step: int, stored: dict[str, Any], wanted: Any) -> None:
         """Compare with what is stored before reading: a half-started read ends in noise."""
-        stored, wanted = _shapes(stored), _shapes(wanted)
+        stored, wanted = ({k: x.shape for k, x in f.items()} for f in (stored, _flat(wanted)))
         wrong = sorted(k for k in stored.keys() | wanted if stored.get(k) != wanted.get(k))
         if wrong:
             name = wrong[0]
@@ -197,14 +201,11 @@ def _to_save(state: TrainState) -> dict[str, Any]:
     return jax.tree.map(lambda x: x.addressable_data(0) if x.is_fully_replicated else x, tree)
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shape by path; named tuples are stored as dictionaries or lists, so names are joined."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
+def _flat(tree: Any) -> dict[str, Any]:
+    """Leaf by path; named tuples are stored as dictionaries or lists, so names are joined."""
     return {
-        "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): (
-            tuple(leaf.shape)
-        )
-        for path, leaf in leaves
+        "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): x
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 
@@ -224,15 +225,44 @@ def load_variables(directory: str | os.PathLike[str], which: str = "best") -> di
     """
     say = print if jax.process_index() == 0 else lambda _: None
     folder = checkpoint_steps.chosen(directory, which, say)
-    tree = _metadata(folder / "state")
-    names = ("params", "ema", "batch_stats", "collections")
-    found = _read(folder / "state", {k: tree[k] for k in names if tree.get(k)})
+    tree = _parts(folder)
+    found = _read(folder / "state", {k: v for k, v in tree.items() if v})
     params = optim.unflatten({**optim.flatten(found.pop("params")), **found.pop("ema", {})})
     fitted = {}
     if (folder / "fitted").exists():
         fitted = {"fitted": _read(folder / "fitted", _metadata(folder / "fitted"))}
     collections = found.pop("collections", {})
     return {"params": params, "batch_stats": {}, **found, **collections, **fitted}
+
+
+def _parts(folder: pathlib.Path) -> dict[str, Any]:
+    """What a method predicts with of a checkpoint's state, as `jax.ShapeDtypeStruct`s."""
+    found: dict[str, Any] = {"params": {}, "ema": {}, "batch_stats": {}, "collections": {}}
+    for path, leaf in _stored(folder).items():
+        part, _, rest = path.partition("/")
+        if part in found:
+            found[part][rest] = leaf
+    return {k: v if k == "ema" else optim.unflatten(v) for k, v in found.items()}  # ema is flat
+
+
+def _stored(folder: pathlib.Path) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of the arrays of a checkpoint's state, by path.
+
+    Older checkpoints have no list of them: orbax then opens each array, a thousand a second.
+    """
+    file = folder / "arrays" / "metadata"
+    if not file.exists():
+        flat = _flat(_metadata(folder / "state"))
+        return {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in flat.items()}
+    return {
+        k: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+        for k, (shape, dtype) in json.loads(file.read_text()).items()
+    }
+
+
+def _first_version(folder: pathlib.Path) -> bool:
+    """Whether a checkpoint is of the version that knew no collections but `batch_stats`."""
+    return not (folder / "arrays").exists() and "collections" not in _metadata(folder / "state")
 
 
 def _metadata(item: pathlib.Path) -> dict[str, Any]:
@@ -253,10 +283,8 @@ def _read(item: pathlib.Path, wanted: Any) -> dict[str, Any]:
 def shapes(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
     """What `load_variables` would return but for `fitted`, as `jax.ShapeDtypeStruct`s: no array is
     read."""
-    tree = _metadata(checkpoint_steps.chosen(directory, which) / "state")
-    stats = tree.get("batch_stats") or {}
-    parts = {"params": tree["params"], "batch_stats": stats, **(tree.get("collections") or {})}
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), parts)
+    parts = _parts(checkpoint_steps.chosen(directory, which))
+    return {k: parts[k] for k in ("params", "batch_stats")} | parts["collections"]
 
 
 def read_meta(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:

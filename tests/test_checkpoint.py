@@ -125,6 +125,19 @@ def test_meta_and_shapes_are_those_of_the_variables(kept):
     np.testing.assert_array_equal(variables["params"]["a"]["w"], state(1).ema["a/w"])
 
 
+def test_shapes_need_no_array_to_be_opened(kept, tmp_path, monkeypatch):
+    """orbax opens each of them for it: seconds of a network with a thousand."""
+    opened = checkpoint._flat(checkpoint._metadata(kept / "3" / "state"))
+    known = checkpoint._stored(kept / "3")
+    assert {k: (x.shape, x.dtype) for k, x in opened.items()} == {
+        k: (x.shape, x.dtype) for k, x in known.items()
+    }
+    monkeypatch.setattr(checkpoint, "_metadata", None)
+    assert checkpoint.shapes(kept)["params"]["b"].dtype == jnp.bfloat16
+    same(checkpoint.load_variables(kept, "latest")["params"]["a"], {"w": state(3).ema["a/w"]})
+    resume(shutil.copytree(kept, tmp_path / "resumed"))
+
+
 def test_a_flipped_bit_in_any_file_is_noticed(copy):
     rng = np.random.default_rng(0)
     names = files(copy / "3")
