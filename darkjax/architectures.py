@@ -19,7 +19,8 @@ FAMILIES: dict[str, Row] = {
     "lift_net": ("lift_net", "LiftNet", {}),
     "resnet_frames": ("resnet_frames", "ResNetFrames", {}),
     "timesformer": ("timesformer", "TimeSformer", {}),
-    "r2plus1d_bert": ("bert", "R2Plus1DBert", {}),
+    "views_bert": ("views_bert", "ViewsBert", {}),
+    "r2plus1d_bert": ("views_bert", "ViewsBert", {"backbone_net": "r2plus1d"}),
     "swin3d": ("swin3d", "Swin3D", {}),
     "mvit": ("mvit", "MViT", {}),
     "p3d": ("p3d", "P3D", {}),
@@ -76,8 +77,16 @@ CLASSIFIERS: dict[str, Row] = {
     "swin3d_s": ("swin3d", "Swin3D", {"variant": "s"}),
     "swin3d_b": ("swin3d", "Swin3D", {"variant": "b"}),
     "mvit_b_16x4": ("mvit", "MViT", {"depth": 16, "splits": (1, 3, 14), "width": 96}),
-    "darklight_r2plus1d34": ("bert", "R2Plus1DBert", {"views": 2, "mask_prob": 1.0}),
-    "r2plus1d34_bert": ("bert", "R2Plus1DBert", {"views": 1, "mask_prob": 0.8}),
+    "darklight_r2plus1d34": (
+        "views_bert",
+        "ViewsBert",
+        {"views": 2, "mask_prob": 1.0, "backbone_net": "r2plus1d34"},
+    ),
+    "r2plus1d34_bert": (
+        "views_bert",
+        "ViewsBert",
+        {"views": 1, "mask_prob": 0.8, "backbone_net": "r2plus1d34"},
+    ),
 }
 # From frames to frames, without classes; their weights are in `darkjax.weights.families.enhancers`.
 ENHANCERS: dict[str, Row] = {

@@ -244,7 +244,7 @@ MODELS = (
 )  # fmt: skip
 STREAMS = "fusion.streams"  # sections of stages, by name
 # Sections inside a model's, and the model whose fields they have (or the field that names it).
-INSIDE = {"luminous": "luminous_net", "pvit": "vit", "backbone": "r2plus1d"}
+INSIDE = {"luminous": "luminous_net", "pvit": "vit", "backbone": "backbone_net"}
 DEEP = ("depth", "repeats", "iterations", "stages", "enhance_repeats", "calibrate_repeats")
 SHARES = ("dropout", "bert_dropout", "drop_path", "mask_prob", "bn_momentum")
 ABOVE = ("bn_eps", "width", "mlp_ratio", "foe_ratio", "ratio")
@@ -350,9 +350,8 @@ def _model(section: Any, path: str, model: Any) -> Iterator[Field]:
             yield Field(here, names, value, frozenset(), True)
         elif name in INSIDE and name in checks and isinstance(value, ml_collections.ConfigDict):
             inner = INSIDE[name]
-            yield from _model(
-                value, here, section.get(inner, "r2plus1d") if "_" in inner else inner
-            )
+            default = models.default(model, inner)
+            yield from _model(value, here, section.get(inner, default) if default else inner)
         else:
             yield Field(here, checks.get(name), value, frozenset(checks), True)
 

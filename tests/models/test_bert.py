@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from darkjax.errors import UserError
-from darkjax.models.bert import Bert, LayerNorm, R2Plus1DBert
+from darkjax.models.bert import Bert, LayerNorm
 from darkjax.models.r2plus1d import R2Plus1D
+from darkjax.models.views_bert import ViewsBert
 from darkjax.optim import flatten, unflatten
 from darkjax.weights import names
 from darkjax.weights.families import r2plus1d
-from darkjax.weights.families.bert import ARCHS, RULES
+from darkjax.weights.families.views_bert import ARCHS, RULES
 
 TINY = {"backbone": {"variant": (1,), "width": 16, "stem_mid": 4, "first_stride": 2}}
 CLIP = jax.ShapeDtypeStruct((1, 64, 112, 112, 3), jnp.float32)
@@ -71,7 +72,42 @@ def test_the_norm_of_equal_entries_is_finite():
 )
 def test_parameters_are_the_originals(arch, expected):
     fields = {k: v for k, v in ARCHS[arch].model.items() if k != "name"}
-    assert family.count(R2Plus1DBert(11, **fields), CLIP) == expected
+    assert family.count(ViewsBert(11, **fields), CLIP) == expected
+
+
+def test_resnext_s_tokens_are_as_wide_as_its_last_map():
+    """BERT of width W has 12 W^2 + (15 + L) W parameters over L tokens, here 4 of each view.
+
+    In a table of DTCM's paper DarkLight with ResNeXt-101 has 97.97 million.
+    """
+    net = ViewsBert(11, views=2, backbone_net="resnext101")
+    assert family.count(net, CLIP) == 47_543_755 + 12 * 2048**2 + (15 + 8) * 2048
+
+
+def test_fused_views_become_one_set_of_tokens():
+    clips = [clip(seed) for seed in (1, 2, 3)]
+    model = ViewsBert(3, views=3, fusion="sigmoid", **TINY)
+    variables = family.init(model, *clips)
+    assert set(variables["params"]) == {"backbone", "bert", "fusion", "head"}
+    _, out = family.evaluate(model, variables, *clips)
+    maps = np.stack([out[f"{view}/features"] for view in ("dark", "bright", "third")], axis=1)
+    weights = np.asarray(out["fusion/weights"])
+    assert weights.shape == maps.shape[:-1] == (2, 3, 2, 4, 4)
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+    expected = (weights[..., None] * maps).sum(1).mean((2, 3))
+    np.testing.assert_allclose(out["tokens"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_attention_the_mean_of_all_tokens_is_classified():
+    model = ViewsBert(3, views=2, attention=False, **TINY)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), clip())
+    assert set(shapes["params"]) == {"backbone", "head"}
+    variables = family.init(model, clip())
+    logits, out = family.evaluate(model, variables, clip(1), clip(2))
+    mean = np.asarray(out["tokens"]).mean(1)
+    np.testing.assert_allclose(out["pre_logits"], mean, rtol=1e-5)
+    np.testing.assert_allclose(logits, mean @ variables["params"]["head"]["kernel"], rtol=1e-4)
+    assert out["tokens"].shape == (2, 4, 16)
 
 
 def published(meta, arch, tokens, classes):
@@ -108,7 +144,7 @@ def test_every_published_name_has_its_place(shared, arch, frames, tokens):
     meta, _ = golden.load(shared / "golden", "r2plus1d34_ig65m")
     source = published(meta, arch, tokens, 48)
     x = jax.ShapeDtypeStruct((1, frames, 112, 112, 3), jnp.float32)
-    model, variables = family.convert(ARCHS[arch], R2Plus1DBert, source, x)
+    model, variables = family.convert(ARCHS[arch], ViewsBert, source, x)
     assert (model.num_classes, model.views) == (48, 2 if tokens == 16 else 1)
     kernel = variables["params"]["backbone"]["stage4_2"]["conv2"]["temporal"]["kernel"]
     theirs = source["module.features.4.2.conv2.0.3.weight"]
@@ -125,7 +161,7 @@ def test_the_whole_is_its_parts(shared):
     source = published(meta, "darklight_r2plus1d34", 2, 7)
     dark, bright = clip(1, 8), clip(2, 8)
     model, variables = family.convert(
-        ARCHS["darklight_r2plus1d34"], R2Plus1DBert, source, dark, bright
+        ARCHS["darklight_r2plus1d34"], ViewsBert, source, dark, bright
     )
     logits, out = family.evaluate(model, variables, dark, bright)
     own = {k.replace("module.features.0", "stem"): v for k, v in source.items()}
@@ -141,12 +177,12 @@ def test_the_whole_is_its_parts(shared):
 
 
 def test_two_views_share_one_backbone_and_come_in_order():
-    model = R2Plus1DBert(3, views=2, **TINY)
+    model = ViewsBert(3, views=2, **TINY)
     dark, bright = clip(1), clip(2)
     variables = family.init(model, dark, bright)
     assert set(variables["params"]) == {"backbone", "bert", "head"}
     _, out = family.evaluate(model, variables, dark, bright)
-    single = R2Plus1DBert(3, **TINY)
+    single = ViewsBert(3, **TINY)
     params = {
         **variables["params"],
         "bert": {**variables["params"]["bert"], "position": jnp.zeros((1, 3, 16))},
@@ -158,7 +194,7 @@ def test_two_views_share_one_backbone_and_come_in_order():
     assert out["bert0/attention"].shape == (2, 8, 5, 5)
     _, twice = family.evaluate(model, variables, dark)
     np.testing.assert_array_equal(twice["tokens"][:, :2], twice["tokens"][:, 2:])
-    with pytest.raises(UserError, match="views=1 takes 1 clip"):
+    with pytest.raises(UserError, match=r"views=1 takes 1 clip\(s\), found 2"):
         single.apply(variables, dark, bright, train=False)
 
 
@@ -201,7 +237,7 @@ def test_training_without_an_rng_is_evaluation():
 
 @pytest.mark.slow
 def test_every_parameter_learns_and_each_view_updates_the_statistics():
-    model = R2Plus1DBert(3, views=2, mask_prob=1.0, **TINY, dtype=jnp.bfloat16)
+    model = ViewsBert(3, views=2, mask_prob=1.0, **TINY, dtype=jnp.bfloat16)
     dark, bright = clip(1)[..., :2], clip(2)[..., :2]
     variables = family.init(model, dark, bright)
 
@@ -240,7 +276,7 @@ def test_every_parameter_learns_and_each_view_updates_the_statistics():
 
 def test_a_backbone_has_no_head_and_names_its_parts():
     x = jax.ShapeDtypeStruct((2, 4, 16, 16, 1), jnp.float32)
-    model = R2Plus1DBert(None, **TINY)
+    model = ViewsBert(None, **TINY)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
     assert set(variables["params"]) == {"backbone", "bert"}
     features, out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, x)

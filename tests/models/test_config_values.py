@@ -66,7 +66,15 @@ SHARE = "do not divide the embedding of 8"
         ("vit", {**TINY_VIT, "patch": 7}, CLIP, "16x16 are not whole patches of 7"),
         ("timesformer", {**TINY_VIT, "patch": 7}, CLIP, "16x16 are not whole patches of 7"),
         ("timesformer", {**TINY_VIT, "heads": 3}, CLIP, f"3 heads {SHARE}"),
-        ("r2plus1d_bert", {"backbone": LIFT["luminous"], "views": 3}, CLIP, "views=3 takes 3"),
+        ("r2plus1d_bert", {"backbone": LIFT["luminous"], "views": 4}, CLIP, "views=4 takes 4"),
+        ("darklight_r2plus1d34", {"backbone": {"variant": "18"}}, CLIP, "stands for variant='34'"),
+        ("views_bert", {"backbone_net": "c3d"}, CLIP, "expected one of r2plus1d, resnet3d and"),
+        (
+            "views_bert",
+            {"backbone": LIFT["luminous"], "views": 2, "fusion": "mean"},
+            CLIP,
+            "fusion='mean': expected one of 'softmax', 'sigmoid'",
+        ),
         (
             "r2plus1d_bert",
             {"backbone": {**LIFT["luminous"], "variant": (1, 1)}, "heads": 3},

@@ -146,7 +146,9 @@ TINY = {
     "mvit": ({"name": "mvit", "depth": 3, "splits": (1, 2), "width": 8}, (4, 32, 32)),
     "darklight": (
         {
-            "name": "darklight_r2plus1d34",
+            "name": "views_bert",
+            "views": 2,
+            "mask_prob": 1.0,
             "backbone": {"variant": "10", "width": 4, "stem_mid": 4},
             "heads": 2,
         },
