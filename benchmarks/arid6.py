@@ -21,7 +21,7 @@ import tempfile
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment
+from darkjax import experiment, process
 from darkjax.errors import Stopped, UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ def main() -> int:
 
 def measure(args: argparse.Namespace) -> None:
     """Train what is missing and print the table."""
-    experiment.quiet()
+    process.quiet()
     base = args.workdir or tempfile.mkdtemp()
     config = configs.load(args.config)
     stages = [name for name in config.stages if config[name].method != "enhancer"]

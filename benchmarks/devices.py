@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, optim, sharding, train
+from darkjax import optim, process, sharding, train
 from darkjax.ops import conv
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
@@ -35,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", max(COUNTS))
     conv.set_form(args.conv)
-    experiment.quiet()
+    process.quiet()
     base = pathlib.Path(tempfile.mkdtemp())
     rows = {str(n): run(base, f"{n}", [(n, args.steps)], args.steps) for n in COUNTS}
     again = run(base, "again", [(1, args.steps)], args.steps)

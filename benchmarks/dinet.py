@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment
+from darkjax import experiment, process
 from darkjax.errors import Stopped, UserError
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/dinet_infar.py"
@@ -60,7 +60,7 @@ def main() -> int:
                 )
         if "real" in pairs and not args.real:
             raise UserError("--pairs=real needs --real=FOLDER of converted clips")
-        experiment.quiet()
+        process.quiet()
         for pair in pairs:
             found: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
             for seed in range(args.seeds):

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, writers
+from darkjax import experiment, process, run_data, writers
 from darkjax.data import split
 from darkjax.errors import Stopped, UserError
 from darkjax.eval import enhance as enhancement
@@ -53,7 +53,7 @@ def main() -> int:
     try:
         if unknown := [name for name in tables if name not in TABLES]:
             raise UserError(f"--tables={','.join(unknown)}: expected some of {', '.join(TABLES)}")
-        experiment.quiet()
+        process.quiet()
         for name in tables:
             lines = TABLES[name](args)
             print(f"\n{name}, {datetime.date.today()}", *lines, sep="\n")
@@ -76,7 +76,7 @@ class Run(NamedTuple):
 
     def judged(self) -> dict[str, float]:
         """Brightness and inconsistency of the test clips after the run's enhancer."""
-        records = experiment.open_records(self.config.data, str(self.folder / "records"))
+        records = run_data.open_records(self.config.data, str(self.folder / "records"))
         enhance = enhancers.enhancer(None, self.folder / "dtcm")
         return enhancement.judge(enhance, records, split.rows(records, self.config.data)[1])
 

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, program, sharding, trained
+from darkjax import experiment, process, program, sharding, trained
 from darkjax.data import convert
 from darkjax.data import flow as flows
 from darkjax.data.catalog import get_dataset
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> list[str]:
         strides = [int(word) for word in args.strides.split(",")]
     except ValueError:
         raise UserError(f"--strides={args.strides}: expected numbers joined by commas") from None
-    experiment.quiet()
+    process.quiet()
     drawn = rendered(args)
     real = with_flow(args.records, f"{args.workdir}/real-flow")
     found: dict[str, dict[str, list[float]]] = {name: {} for name in INPUTS}

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, files, identity, judge, metrics, program
+from darkjax import experiment, files, identity, judge, metrics, process, program, run_data
 from darkjax.data import sources
 from darkjax.errors import UserError
 from darkjax.eval import charts, code_figures, fusion, page, streams
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     if unknown := [name for name in divisions if name not in ("chance", "group")]:
         raise UserError(f"--divisions={','.join(unknown)}: expected some of chance, group")
     alphas, ks = numbers("alpha", args.alpha), [int(k) for k in numbers("k", args.k)]
-    experiment.quiet()
+    process.quiet()
     found: Found = {division: {} for division in divisions}
     for repeat in range(args.repeats):
         for division in divisions:
@@ -145,7 +145,7 @@ def finished(config: Any, folder: pathlib.Path) -> bool:
     if not all((folder / net / streams.TRAINING).exists() for net in config.stages):
         return False
     config = preprocess.settle(configs.resolve(config), str(folder))
-    for net, records in experiment.open_stages(config, str(folder)).items():
+    for net, records in run_data.open_stages(config, str(folder)).items():
         digest = sources.digest(records, configs.data_of(config, net))
         now = identity.of(config, net, digest, {})
         if not experiment.finished(net, str(folder / net), now):

@@ -26,7 +26,7 @@ import time
 
 import numpy as np
 
-from darkjax import checkpoint, experiment, optim
+from darkjax import checkpoint, optim, process
 
 TESTS = pathlib.Path(__file__).resolve().parents[1] / "tests"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", help="by default a temporary folder")
     args = parser.parse_args()
-    experiment.quiet()
+    process.quiet()
     base = pathlib.Path(args.workdir or tempfile.mkdtemp())
     base.mkdir(parents=True, exist_ok=True)
     draw = random.Random(args.seed)

@@ -92,7 +92,7 @@ def _child(args: argparse.Namespace) -> None:
         now = _spent()
         rows[name], before = [b - a for a, b in zip(before, now, strict=True)], now
 
-    from darkjax import compilation, experiment, sharding, train
+    from darkjax import compilation, run_data, sharding, train
     from darkjax import config as configs
     from darkjax.ops import conv, conv_onednn
 
@@ -100,7 +100,7 @@ def _child(args: argparse.Namespace) -> None:
     c = configs.load(args.config)
     c.data.dir = args.data
     c = configs.resolve(c)
-    records = experiment.open_records(c.data, "")
+    records = run_data.open_records(c.data, "")
     if args.child == "render":
         print("{}")
         return

@@ -37,16 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configs.load(args.config, fields)
     name = os.path.basename(args.config).replace(".py", "").replace(":", "-").replace(",", "-")
 
-    from darkjax import experiment
+    from darkjax import experiment, process
 
     if args.verbosity is None:
-        experiment.quiet()
+        process.quiet()
     else:
         from absl import logging
 
         logging.set_verbosity(args.verbosity)
     if args.distributed or args.coordinator_address:
-        experiment.join(args.coordinator_address, args.num_processes, args.process_id)
+        process.join(args.coordinator_address, args.num_processes, args.process_id)
     try:
         experiment.run(
             config,

@@ -15,10 +15,10 @@ def main(o: dict) -> None:
     jax.config.update("jax_compilation_cache_dir", o["cache"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     from darkjax import config as configs
-    from darkjax import experiment, sharding, train
+    from darkjax import process, sharding, train
 
     if o["processes"] > 1:
-        experiment.join(f"localhost:{o['port']}", o["processes"], o["process"])
+        process.join(f"localhost:{o['port']}", o["processes"], o["process"])
     import pathlib
 
     import tiny_run

@@ -6,7 +6,7 @@ import pytest
 import tiny_run
 
 from darkjax import config as configs
-from darkjax import experiment, identity
+from darkjax import experiment, identity, run_data
 from darkjax.errors import UserError
 
 
@@ -113,10 +113,10 @@ def test_clips_that_a_run_rendered_are_compared_with_its_options(tmp_path):
     c.data.dir = ""
     c.data.synthetic.clips_per_class = {"train": 1, "test": 1}
     c.data.synthetic.groups = {"train": 1, "test": 1}
-    digest = experiment.open_records(c.data, str(tmp_path / "records")).digest
-    assert experiment.open_records(c.data, str(tmp_path / "records")).digest == digest
+    digest = run_data.open_records(c.data, str(tmp_path / "records")).digest
+    assert run_data.open_records(c.data, str(tmp_path / "records")).digest == digest
     c.data.synthetic.seed = 5
     with pytest.raises(UserError, match=r"options changed since.*another --workdir"):
-        experiment.open_records(c.data, str(tmp_path / "records"))
+        run_data.open_records(c.data, str(tmp_path / "records"))
     c.data.dir = str(tmp_path / "records")
-    assert experiment.open_records(c.data, str(tmp_path / "records")).digest == digest
+    assert run_data.open_records(c.data, str(tmp_path / "records")).digest == digest

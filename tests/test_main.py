@@ -12,7 +12,7 @@ import pytest
 import tiny_run
 
 from darkjax import config as configs
-from darkjax import experiment, lock, main, train
+from darkjax import experiment, lock, main, run_data, train
 from darkjax.errors import UserError
 from darkjax.program import run as run_program
 
@@ -114,7 +114,7 @@ def rendered(c, folder, classes, **options):
     with other.unlocked():
         other.data.synthetic = {**other.data.synthetic.to_dict(), "classes": classes, **options}
     other.data.dir = str(folder)
-    experiment.open_records(other.data, str(folder))
+    run_data.open_records(other.data, str(folder))
     return other
 
 
@@ -274,7 +274,7 @@ def test_a_missing_index_is_rebuilt(tiny_folder, tmp_path):
     for index in copy.glob("*.idx.npy"):
         index.unlink()
     c.data.dir, c.data.synthetic = str(copy), None
-    assert len(experiment.open_records(c.data, "")) == 42
+    assert len(run_data.open_records(c.data, "")) == 42
     assert list(copy.glob("*.idx.npy"))
 
 

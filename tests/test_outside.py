@@ -11,7 +11,7 @@ import tiny_run
 
 from configs import common
 from darkjax import config as configs
-from darkjax import experiment, optim, sharding, train
+from darkjax import experiment, optim, run_data, sharding, train
 from darkjax.data import pipeline, sources
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -31,7 +31,7 @@ def other_clips(tmp_path_factory):
         classes=tiny_run.CLASSES, clips_per_class={"train": 1}, groups={"train": 1},
         frames=12, height=36, width=40, domain="thermal",
     )  # fmt: skip
-    return experiment.open_records(data, "")
+    return run_data.open_records(data, "")
 
 
 def config(kind, folder, other=None):

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from darkjax import config as configs
-from darkjax import experiment
+from darkjax import run_data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = ("Jump", "Sit", "Turn")
@@ -61,4 +61,4 @@ def shrink(c: Any, folder: pathlib.Path) -> None:
 
 def records(c: Any) -> Any:
     """The records of the config, rendered when they are not there yet."""
-    return experiment.open_records(c.data, "")
+    return run_data.open_records(c.data, "")

@@ -59,16 +59,16 @@ def of_run(run: str, by: str, most: int) -> tuple[Any, tuple[str, ...], tuple[st
     import numpy as np
 
     from darkjax import config as configs
-    from darkjax import experiment, trained
+    from darkjax import process, run_data, trained
     from darkjax.data import pipeline, sources, split
     from darkjax.eval import embedding
 
     kept = pathlib.Path(run, "config.json")
     if not kept.exists():
         raise UserError(f"{run} has no config.json: expected the --workdir of a run")
-    experiment.quiet()
+    process.quiet()
     config = ml_collections.ConfigDict(_tuples(configs.read_json(kept)["config"]))
-    records = experiment.open_stages(config, run)[config.stages[-1]]
+    records = run_data.open_stages(config, run)[config.stages[-1]]
     name, data = config.stages[-1], configs.data_of(config, config.stages[-1])
     method, variables, classes = trained.load(config, name, run, records)
     data.views_clips = data.views_crops = 1

@@ -74,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--float", action="store_true", help="also the unrounded result, .npy")
     args = parser.parse_args(argv)
     try:
-        from darkjax import experiment
+        from darkjax import process
 
-        experiment.quiet()
+        process.quiet()
         if args.records is not None:
             if args.float:
                 raise UserError("--float: records hold 8 bits; leave it out, or give --input")

@@ -63,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", help=f"weights of {what}: a file, a folder, or RUN/STAGE")
     args = parser.parse_args(argv)
     try:
-        from darkjax import compilation, experiment
+        from darkjax import compilation, process
 
-        experiment.quiet()
+        process.quiet()
         compilation.use_compilation_cache()
         config = configs.load(args.config)
         missing = [part for part in PARTS if part not in config]
@@ -94,7 +94,7 @@ class Matrix:
     """The trainings and tests of a table, each kept when it is done."""
 
     def __init__(self, config: Any, workdir: pathlib.Path, weights: Mapping[str, str | None]):
-        from darkjax import experiment, sharding
+        from darkjax import run_data, sharding
         from darkjax.eval import enhancers
         from darkjax.ops import enhance
 
@@ -118,7 +118,7 @@ class Matrix:
             if weights.get(row) is not None or row in enhance.METHODS
         }
         workdir.mkdir(parents=True, exist_ok=True)
-        self.records = experiment.open_records(config.data, str(workdir / "records"))
+        self.records = run_data.open_records(config.data, str(workdir / "records"))
         self.mesh = sharding.make_mesh(config.mesh)
         self._predict: dict[str, classify.Step] = {}
 

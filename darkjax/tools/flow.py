@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bound", type=float, help="mp4: pixels of the full colour")
     args = parser.parse_args(argv)
     try:
-        from darkjax import compilation, experiment
+        from darkjax import compilation, process
 
-        experiment.quiet()
+        process.quiet()
         compilation.use_compilation_cache()
         print(run(args))
     except UserError as e:

@@ -10,7 +10,7 @@ import tiny_run
 from test_split import data_section
 from tiny import Noise
 
-from darkjax import experiment
+from darkjax import run_data
 from darkjax.data import card as card_file
 from darkjax.data import convert as cli
 from darkjax.data import shards
@@ -118,12 +118,12 @@ def test_a_run_says_once_that_groups_are_on_both_sides(folder, records):
     c = tiny_run.config(folder)
     with c.unlocked():
         c.data.protocol, c.data.allow_leaky_split = "2", True
-    said = experiment._shared(c, "teacher", records)
+    said = run_data.shared(c, "teacher", records)
     assert said.startswith("twice-2-test: 3 of 6 groups are on both sides of this official split")
     assert "\n" not in said
     for quiet in ({"protocol": "1"}, {"split": "fold"}, {"split": "random"}):
         c.data.update({"protocol": "2"} | quiet)
-        assert not experiment._shared(c, "teacher", records)
+        assert not run_data.shared(c, "teacher", records)
 
 
 def refused(folder, card, match):
