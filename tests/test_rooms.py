@@ -30,7 +30,7 @@ LOW = {
 # so that neither the pipeline nor the decoding workers meet what it uses.
 PROGRAMS = {"darkjax.data.flow": {"ops"}}
 # Everything else in `darkjax/` belongs to the loop, and these come after it, each after the last.
-HIGH = [{"eval"}, {"judge", "preflight", "experiment"}, {"tools"}, {"main", "__main__"}]
+HIGH = [{"eval"}, {"judge", "preflight", "run_data", "experiment"}, {"tools"}, {"main", "__main__"}]
 
 
 def tree_of(path):
