@@ -12,13 +12,17 @@ from darkjax.losses.classification import (
     soft_cross_entropy,
 )
 from darkjax.losses.common import masked_mean
-from darkjax.losses.distillation import l1_distillation
+from darkjax.losses.contrast import nt_xent, supcon
+from darkjax.losses.distillation import knowledge_distillation, l1_distillation
 
 __all__ = [
     "binary_cross_entropy",
     "cross_entropy",
+    "knowledge_distillation",
     "l1_distillation",
     "masked_mean",
+    "nt_xent",
     "smooth_labels",
     "soft_cross_entropy",
+    "supcon",
 ]

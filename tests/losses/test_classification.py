@@ -28,6 +28,11 @@ CASES = {
         TARGETS,
     ),
     "l1_distillation": (losses.l1_distillation, LOGITS, TEACHER),
+    "knowledge_distillation": (
+        lambda a, t: losses.knowledge_distillation(a, t, 4.0),
+        LOGITS,
+        TEACHER,
+    ),
     "discriminative_codes": (discriminative_codes, LOGITS, TEACHER),
 }
 every_loss = pytest.mark.parametrize("name", CASES)
@@ -62,6 +67,17 @@ def test_binary_cross_entropy_of_one_example():
 def test_l1_distillation_of_one_example_is_a_sum_not_a_mean():
     found = losses.l1_distillation(jnp.asarray([1.0, -2.0, 3.0]), jnp.asarray([0.0, 1.0, 3.5]))
     close(found, 1 + 3 + 0.5)
+
+
+def test_knowledge_distillation_of_one_example():
+    teacher, student = jnp.asarray([2 * LN3, 0.0]), jnp.asarray([0.0, 0.0])
+    # at t = 2 the teacher says 3/4 and 1/4, the student 1/2 twice
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    close(losses.knowledge_distillation(student, teacher, 2.0), expected)
+    close(losses.knowledge_distillation(teacher + 7.0, teacher, 2.0), 0)
+    by_student, by_teacher = jax.grad(losses.knowledge_distillation, (0, 1))(student, teacher, 2.0)
+    close(by_student, [2 * (0.5 - 0.75), 2 * (0.5 - 0.25)])  # t (p_student - p_teacher)
+    close(by_teacher, [0, 0])
 
 
 def test_smooth_labels_of_one_example():
