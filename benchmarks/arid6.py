@@ -15,19 +15,17 @@ import argparse
 import datetime
 import pathlib
 import platform
-import sys
 import tempfile
 
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, process
-from darkjax.errors import Stopped, UserError
+from darkjax import experiment, process, program
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def main() -> int:
+def main() -> None:
     """Run every fold and seed, print top-1 of each and their mean and spread."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", required=True)
@@ -36,15 +34,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", help="kept between runs; by default a temporary folder")
     args = parser.parse_args()
-    try:
-        measure(args)
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    except Stopped as e:
-        print(f"{e}: with --workdir the same command goes on from there", file=sys.stderr)
-        return 128 + e.signal
-    return 0
+    measure(args)
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -106,4 +96,4 @@ def _spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

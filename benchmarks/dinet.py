@@ -19,15 +19,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import pathlib
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, process
-from darkjax.errors import Stopped, UserError
+from darkjax import experiment, process, program
+from darkjax.errors import UserError
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/dinet_infar.py"
 PAIRS = {"day_thermal": "demo", "day_dark": "day_dark", "real": "real"}
@@ -40,7 +39,7 @@ ROWS = {
 }
 
 
-def main() -> int:
+def main() -> None:
     """Train what is missing, seed by seed, and print one table for each pair."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", default="day_thermal,day_dark")
@@ -52,29 +51,19 @@ def main() -> int:
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
     args = parser.parse_args()
     pairs, rows = args.pairs.split(","), args.rows.split(",")
-    try:
-        for flag, names, known in (("pairs", pairs, PAIRS), ("rows", rows, ROWS)):
-            if unknown := [name for name in names if name not in known]:
-                raise UserError(
-                    f"--{flag}={','.join(unknown)}: expected some of {', '.join(known)}"
-                )
-        if "real" in pairs and not args.real:
-            raise UserError("--pairs=real needs --real=FOLDER of converted clips")
-        process.quiet()
-        for pair in pairs:
-            found: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
-            for seed in range(args.seeds):
-                for row in rows:
-                    if number := train(args, pair, row, seed):
-                        found[row].append(number)
-            print(f"\n{pair}, {datetime.date.today()}", *table(found), sep="\n")
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    except Stopped as e:
-        print(f"{e}: the same command goes on from there", file=sys.stderr)
-        return 128 + e.signal
-    return 0
+    for flag, names, known in (("pairs", pairs, PAIRS), ("rows", rows, ROWS)):
+        if unknown := [name for name in names if name not in known]:
+            raise UserError(f"--{flag}={','.join(unknown)}: expected some of {', '.join(known)}")
+    if "real" in pairs and not args.real:
+        raise UserError("--pairs=real needs --real=FOLDER of converted clips")
+    process.quiet()
+    for pair in pairs:
+        found: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
+        for seed in range(args.seeds):
+            for row in rows:
+                if number := train(args, pair, row, seed):
+                    found[row].append(number)
+        print(f"\n{pair}, {datetime.date.today()}", *table(found), sep="\n")
 
 
 def train(args: argparse.Namespace, pair: str, row: str, seed: int) -> tuple[float, float] | None:
@@ -114,4 +103,4 @@ def table(found: dict[str, list[tuple[float, float]]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -27,9 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, process, run_data, writers
+from darkjax import experiment, process, program, run_data, writers
 from darkjax.data import split
-from darkjax.errors import Stopped, UserError
+from darkjax.errors import UserError
 from darkjax.eval import enhance as enhancement
 from darkjax.eval import enhancers
 
@@ -39,7 +38,7 @@ ALONE = f"{ROOT}/configs/zero_dce.py:demo"
 NOTHING_BEFORE = {"stages": ("dtcm",), "dtcm.init_from": (), "dtcm.alpha": 0.1}
 
 
-def main() -> int:
+def main() -> None:
     """Print the tables that are asked for, training what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", default=",".join(TABLES))
@@ -50,20 +49,12 @@ def main() -> int:
     parser.add_argument("--data", default="", help="records; default: rendered into workdir")
     args = parser.parse_args()
     tables = args.tables.split(",")
-    try:
-        if unknown := [name for name in tables if name not in TABLES]:
-            raise UserError(f"--tables={','.join(unknown)}: expected some of {', '.join(TABLES)}")
-        process.quiet()
-        for name in tables:
-            lines = TABLES[name](args)
-            print(f"\n{name}, {datetime.date.today()}", *lines, sep="\n")
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    except Stopped as e:
-        print(f"{e}: the same command goes on from there", file=sys.stderr)
-        return 128 + e.signal
-    return 0
+    if unknown := [name for name in tables if name not in TABLES]:
+        raise UserError(f"--tables={','.join(unknown)}: expected some of {', '.join(TABLES)}")
+    process.quiet()
+    for name in tables:
+        lines = TABLES[name](args)
+        print(f"\n{name}, {datetime.date.today()}", *lines, sep="\n")
 
 
 class Run(NamedTuple):
@@ -212,4 +203,4 @@ TABLES: dict[str, Callable[[argparse.Namespace], list[str]]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main)

@@ -1,20 +1,17 @@
 """`benchmarks/dinet.py`: which trainings its table is made of, and what it prints of them."""
 
-import importlib.util
 import pathlib
 import sys
 
+import benches
 import pytest
-from tiny_run import ROOT
+
+from darkjax.errors import UserError
 
 
 @pytest.fixture
 def bench(monkeypatch):
-    spec = importlib.util.spec_from_file_location("dinet_bench", ROOT / "benchmarks" / "dinet.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "dinet_bench", module)
-    spec.loader.exec_module(module)
-    return module
+    return benches.load("dinet", monkeypatch)
 
 
 @pytest.fixture
@@ -34,14 +31,13 @@ def runs(bench, monkeypatch):
 
 def printed(bench, monkeypatch, capsys, *flags):
     monkeypatch.setattr(sys, "argv", ["dinet.py", *flags])
-    status = bench.main()
-    out = capsys.readouterr()
-    return status, out.out.splitlines(), out.err
+    bench.main()
+    return capsys.readouterr().out.splitlines()
 
 
 def test_the_table_and_the_trainings_that_it_is_made_of(bench, runs, monkeypatch, capsys, tmp_path):
     work = f"--workdir={tmp_path}"
-    _, lines, _ = printed(bench, monkeypatch, capsys, work, "--pairs=day_thermal", "--seeds=2")
+    lines = printed(bench, monkeypatch, capsys, work, "--pairs=day_thermal", "--seeds=2")
     assert len(runs) == 10 and sum(line.startswith("| ") for line in lines) == 6
     assert any(line.startswith("| 3D-DiNet | 0.550 | 0.071 | 0.500, 0.600 | ") for line in lines)
     got = {name.split("-")[1]: (c.dinet.adapt, c.dinet.batch_norm) for name, c in runs.items()}
@@ -53,18 +49,19 @@ def test_the_table_and_the_trainings_that_it_is_made_of(bench, runs, monkeypatch
     # What there is is printed, and nothing else trained.
     runs.clear()
     flags = (work, "--pairs=day_thermal,day_dark", "--seeds=3", "--only_finished")
-    _, lines, _ = printed(bench, monkeypatch, capsys, *flags)
+    lines = printed(bench, monkeypatch, capsys, *flags)
     assert len(runs) == 10 and sum(line.startswith("| 3D-DiNet |") for line in lines) == 1
 
 
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--pairs=dusk", "error: --pairs=dusk: expected some of day_thermal"),
-        ("--rows=floor", "error: --rows=floor: expected some of source"),
-        ("--pairs=real", "error: --pairs=real needs --real=FOLDER"),
+        ("--pairs=dusk", "--pairs=dusk: expected some of day_thermal"),
+        ("--rows=floor", "--rows=floor: expected some of source"),
+        ("--pairs=real", "--pairs=real needs --real=FOLDER"),
     ],
 )
 def test_what_is_not_there_is_named(bench, runs, monkeypatch, capsys, flag, said):
-    status, _, err = printed(bench, monkeypatch, capsys, flag)
-    assert status == 2 and err.startswith(said) and not runs
+    with pytest.raises(UserError, match=said):
+        printed(bench, monkeypatch, capsys, flag)
+    assert not runs

@@ -1,14 +1,12 @@
 """`benchmarks/ir_dcl.py`: which nets each repeat trains, and what it makes of what they saved."""
 
-import importlib.util
 import json
 import pathlib
-import sys
 import types
 
+import benches
 import numpy as np
 import pytest
-from tiny_run import ROOT
 
 from darkjax.errors import UserError
 
@@ -18,11 +16,7 @@ LABELS = np.arange(6) % 3
 
 @pytest.fixture
 def bench(monkeypatch):
-    spec = importlib.util.spec_from_file_location("ir_dcl_bench", ROOT / "benchmarks/ir_dcl.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "ir_dcl_bench", module)
-    spec.loader.exec_module(module)
-    return module
+    return benches.load("ir_dcl", monkeypatch)
 
 
 def scores(right):

@@ -1,0 +1,15 @@
+"""Benchmarks as modules, for tests of what they train and print."""
+
+import importlib.util
+import sys
+
+from tiny_run import ROOT
+
+
+def load(name, monkeypatch):
+    """`benchmarks/NAME.py`, anew for each test."""
+    spec = importlib.util.spec_from_file_location(f"{name}_bench", ROOT / f"benchmarks/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
