@@ -135,7 +135,8 @@ def luminous(
     Flow of records (data.channels=6) is as they were made; the three fields are those of flow that
     is computed in the step.
     """
-    stage.luminous_input = view  # "dark", "gamma", "flow" or a method of ops.enhance
+    # "dark", "gamma", "motion", "difference", "flow" or a method of ops.enhance
+    stage.luminous_input = view
     stage.gamma = gamma
     stage.flow_method = "brox"  # or "tvl1"
     stage.flow_bound = 15.0  # pixels; what is faster is clipped

@@ -51,6 +51,7 @@ from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
 from darkjax.methods import dinet, dtcm, enhancer, fusion, ir_dcl, lift
+from darkjax.methods.base import LUMINOUS
 from darkjax.models.code_layers import ACTIVATIONS
 from darkjax.nearest import nearest
 from darkjax.ops import enhance, flow, warp
@@ -164,12 +165,12 @@ _TABLE: dict[str, Check] = {
     "STAGE.optim.decay_exclude": PATTERNS,
     "STAGE.optim.lr_scale": SCALED,
     "STAGE.optim.clip": number(0),
-    "supervised/lift/ir_dcl.luminous_input": word("gamma", "dark", "flow", *enhance.METHODS),
-    "supervised/lift/ir_dcl.flow_method": word(*flow.METHODS),
-    "supervised/lift/ir_dcl.flow_bound": POSITIVE,
-    "supervised/lift/ir_dcl.flow_enhance": word("", *enhance.METHODS),
+    "supervised/lift/dinet/ir_dcl.luminous_input": word(*LUMINOUS, *enhance.METHODS),
+    "supervised/lift/dinet/ir_dcl.flow_method": word(*flow.METHODS),
+    "supervised/lift/dinet/ir_dcl.flow_bound": POSITIVE,
+    "supervised/lift/dinet/ir_dcl.flow_enhance": word("", *enhance.METHODS),
     "lift.luminous_frozen": FLAG,
-    "supervised/lift/ir_dcl.gamma": number(0, 100, above=True),
+    "supervised/lift/dinet/ir_dcl.gamma": number(0, 100, above=True),
     "supervised/lift/dtcm/dinet/ir_dcl.mean": LEVELS,
     "supervised/lift/dtcm/dinet/ir_dcl.std": SPREADS,
     "lift.luminous_mean": LEVELS,

@@ -14,11 +14,13 @@ from jaxtyping import Array, Float
 
 from darkjax import channels
 from darkjax.errors import UserError
-from darkjax.ops import augment, enhance, flow, flow_image, fourier
+from darkjax.ops import augment, enhance, flow, flow_image, fourier, motion
 
 Variables = dict[str, Any]
 Batch = Mapping[str, Array]
 JUDGES = ("classes", "frames", "codes", "none")
+MOTION = {"motion": motion.less_median, "difference": motion.difference}
+LUMINOUS = ("gamma", "dark", *MOTION, "flow")  # and the methods of `ops.enhance`
 
 
 class Part(NamedTuple):
@@ -320,21 +322,25 @@ def dropout_key(rng: Array) -> Array:
 def luminous_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W c"]:
     """The clip a luminous pathway sees, by `config.luminous_input`, still in [0, 1].
 
-    `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself; `"flow"`:
-    `flow_view`; or a method of `ops.enhance.METHODS` with its defaults.
+    `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself;
+    `"motion"`, `"difference"`: that gamma-corrected clip less its median over time, or from frame
+    to frame (`ops.motion`); `"flow"`: `flow_view`; or a method of `ops.enhance.METHODS` with its
+    defaults.
     """
     if config.luminous_input == "flow":
         return flow_view(config, video)
     video = colours(video)
     if config.luminous_input == "gamma":
         return enhance.gamma_correct(video, config.gamma)
+    if config.luminous_input in MOTION:
+        return MOTION[config.luminous_input](enhance.gamma_correct(video, config.gamma))
     if config.luminous_input == "dark":
         return video
     if config.luminous_input in enhance.METHODS:
         return enhance.METHODS[config.luminous_input](video)
     raise UserError(
-        f"luminous_input={config.luminous_input!r} is not one of gamma, dark, flow, "
-        f"{', '.join(enhance.METHODS)}"
+        f"luminous_input={config.luminous_input!r} is not one of "
+        f"{', '.join((*LUMINOUS, *enhance.METHODS))}"
     )
 
 

@@ -68,7 +68,7 @@ def strength(config: Any, progress: Float[Array, ""] | float) -> Float[Array, ""
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiNet(base.Method):
     """Fields used: adapt, batch_norm, lambda_max, lambda_gamma, lambda_start, mean, std, augment,
-    label_smoothing, freeze.
+    label_smoothing, freeze; luminous_input and gamma, where they are set.
 
     Params `features`, `head` and, with `adapt="dann"`, `domain`. `batch_stats` are those of the
     test; with `batch_norm="domain"` the target's, and the source's are `source_stats`.
@@ -90,6 +90,8 @@ class DiNet(base.Method):
 
     def view(self, video: Array) -> Array:
         """Clips in [0, 1] as what the backbone expects."""
+        if self.config.get("luminous_input"):
+            video = base.luminous_view(self.config, video)
         return base.normalise(video, self.config.mean, self.config.std)
 
     def init(self, rng, batch):
