@@ -59,7 +59,7 @@ def test_a_luminous_pathway_sees_it_of_the_brightened_clip(name):
     np.testing.assert_allclose(
         seen, base.MOTION[name](jnp.asarray(CLIP ** np.float32(0.4))), atol=1e-6
     )
-    with pytest.raises(UserError, match="'motoin'.*motion, difference, flow"):
+    with pytest.raises(UserError, match=r"'motoin'.*motion, difference, flow"):
         base.luminous_view(ml_collections.ConfigDict({"luminous_input": "motoin"}), CLIP)
 
 
