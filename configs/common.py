@@ -52,10 +52,13 @@ def data() -> ml_collections.ConfigDict:
     c.train_views = 1  # views of each clip of a training batch; batch_size counts views
     c.frames = 30
     c.stride = 1
+    c.deltas = ()  # several strides: training draws one for a clip, views_clips take turns
     c.sampling = "dense"  # or "segments"
     c.size = (224, 224)
-    c.crop = "resized"  # "random", "resized", "centre"
+    c.crop = "resized"  # "random", "resized", "corners", "centre"
     c.scale = (0.7, 1.0)  # share of the largest window, for "resized"
+    c.corner_scales = (1.0, 0.875, 0.75, 0.66)  # shares of its sides, for "corners"
+    c.corner_distort = 1  # how many of them apart height and width may be
     c.centre = ()  # (height, width) of the middle of the frame, all that is looked at
     c.flip = False  # mirrored on the device instead: augment.flip
     c.channels = 3

@@ -50,7 +50,7 @@ from darkjax.data.rendering.synthetic import DOMAINS
 from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
-from darkjax.methods import dinet, dtcm, enhancer, fusion, ir_dcl, lift
+from darkjax.methods import darklight, dinet, dtcm, enhancer, fusion, ir_dcl, lift
 from darkjax.methods.base import LUMINOUS
 from darkjax.models.code_layers import ACTIVATIONS
 from darkjax.nearest import nearest
@@ -117,6 +117,7 @@ _TABLE: dict[str, Check] = {
     "data.frames": integer(1, 16384),
     "data.stride": integer(1, 16384),
     "data.sampling": word(*SAMPLINGS),
+    "data.deltas": each(integer(1, 16384)),
     "data.size": each(SIZE, 2),
     "data.crop": word(*CROPS),
     "data.scale": both(
@@ -124,6 +125,12 @@ _TABLE: dict[str, Check] = {
         each(number(0, 1, above=True), 2),
         RISING,
     ),
+    "data.corner_scales": both(
+        "some shares of the largest window, above 0 and at most 1",
+        each(number(0, 1, above=True)),
+        SOME,
+    ),
+    "data.corner_distort": integer(0, 1000),
     "data.centre": each(SIZE, 0, 2),
     "data.flip": FLAG,
     "data.channels": choice(1, 2, 3, 4, channels.WITH_FLOW),
@@ -170,9 +177,10 @@ _TABLE: dict[str, Check] = {
     "supervised/lift/dinet/ir_dcl.flow_bound": POSITIVE,
     "supervised/lift/dinet/ir_dcl.flow_enhance": word("", *enhance.METHODS),
     "lift.luminous_frozen": FLAG,
-    "supervised/lift/dinet/ir_dcl.gamma": number(0, 100, above=True),
-    "supervised/lift/dtcm/dinet/ir_dcl.mean": LEVELS,
-    "supervised/lift/dtcm/dinet/ir_dcl.std": SPREADS,
+    "darklight.views": each(word(*darklight.VIEWS), 1, 2, 3),
+    "supervised/lift/dinet/ir_dcl/darklight.gamma": number(0, 100, above=True),
+    "supervised/lift/dtcm/dinet/ir_dcl/darklight.mean": LEVELS,
+    "supervised/lift/dtcm/dinet/ir_dcl/darklight.std": SPREADS,
     "lift.luminous_mean": LEVELS,
     "lift.luminous_std": SPREADS,
     "lift.pvit_freeze": word(*lift.PVIT_FREEZE),
@@ -241,7 +249,7 @@ TABLE = {
 # Sections whose fields are those of the model that their `name` names, by the stage's method.
 MODELS = (
     "supervised.model", "lift.model", "dtcm.model", "dinet.model", "dtcm.enhancer",
-    "enhancer.enhancer", "ir_dcl.model",
+    "enhancer.enhancer", "ir_dcl.model", "darklight.model",
 )  # fmt: skip
 STREAMS = "fusion.streams"  # sections of stages, by name
 # Sections inside a model's, and the model whose fields they have (or the field that names it).

@@ -37,7 +37,10 @@ def small(folder, file, words, stages):
         for name in stages:
             stage = c[name]
             stage.batch_size = 8
-            if "model" in stage:
+            if stage.method == "darklight":
+                stage.model.backbone = ml_collections.ConfigDict(NET)
+                del stage.model.backbone.name
+            elif "model" in stage:
                 stage.model = ml_collections.ConfigDict(NET)
             if "enhancer" in stage and stage.enhancer.name != "sci":
                 stage.enhancer.update({"width": 8, "k": 2})
@@ -50,12 +53,13 @@ def base(folder, file):
         "lift_arid": ("demo", ("teacher", "student")),
         "dtcm_arid": ("demo", ("enhancer", "dtcm")),
         "zero_dce": ("demo", ("enhancer",)),
+        "darklight_arid": ("demo,md_bert", ("darklight",)),
         "enhance_matrix": ("quick", ("classifier", "joint")),
     }[file]
     return small(folder, file, words, stages)
 
 
-FILES = ("lift_arid", "dtcm_arid", "zero_dce", "enhance_matrix")
+FILES = ("lift_arid", "dtcm_arid", "zero_dce", "enhance_matrix", "darklight_arid")
 numbers = st.one_of(
     st.integers(-3, 40),
     st.integers(),

@@ -4,9 +4,16 @@ Nothing here touches pixels, so a whole batch of choices costs microseconds and 
 chosen is ever read.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+# Of `corner_crop`, in quarters of the room that a window has in height and width.
+PLACES = (
+    *((y, x) for y in (0, 2, 4) for x in (0, 2, 4)),
+    *((y, x) for y in (1, 3) for x in (1, 3)),
+)
 
 
 class Window(NamedTuple):
@@ -60,6 +67,30 @@ def spaced_clips(num_frames: int, frames: int, stride: int, count: int) -> np.nd
     slack = max(0, num_frames - span(frames, stride))
     ends = np.linspace(0, slack, count) if count > 1 else np.array([slack / 2])
     return np.stack([dense_clip(int(s + 0.5), num_frames, frames, stride) for s in ends])
+
+
+def random_delta(
+    num_frames: int, frames: int, deltas: Sequence[int], rng: np.random.Generator
+) -> int:
+    """One of the distances between frames whose span the clip holds; the smallest where none is.
+
+    "Delta-sampling" (Hira et al., arXiv:2107.05202) of several distances; its rule is not known.
+    """
+    held = [delta for delta in deltas if span(frames, delta) <= num_frames] or [min(deltas)]
+    return int(held[rng.integers(len(held))])
+
+
+def spaced_deltas(num_frames: int, frames: int, deltas: Sequence[int], count: int) -> np.ndarray:
+    """`count` dense clips that take the distances in turn: int64 [count, frames].
+
+    Those of one distance are the `spaced_clips` of it: `count` as many as there are distances is
+    the centre clip at each.
+    """
+    found = np.empty((count, frames), np.int64)
+    for turn, delta in enumerate(deltas[:count]):
+        rows = found[turn :: len(deltas)]
+        rows[:] = spaced_clips(num_frames, frames, delta, len(rows))
+    return found
 
 
 def tiled_clips(num_frames: int, frames: int, stride: int) -> np.ndarray:
@@ -130,6 +161,30 @@ def random_resized_crop(
     h = int(np.clip(round(float(np.sqrt(area / aspect))), 1, height))
     w = int(np.clip(round(float(np.sqrt(area * aspect))), 1, width))
     return random_crop(height, width, (h, w), rng)
+
+
+def corner_crop(
+    height: int,
+    width: int,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66),
+    distort: int = 1,
+) -> Window:
+    """A window of a few sizes at one of 13 places, to be resized to `size`: TSN's multi-scale crop.
+
+    Its height and width are `scales` of those of the largest window of that aspect, at most
+    `distort` of them apart. The places are the corners, the middles of the sides, the centre, and
+    the four between it and the corners. DarkLight and R(2+1)D-BERT train on such windows; their
+    code computes the places from `size`, so that some windows are cut at the border, here none is.
+    """
+    pairs = [
+        (a, b) for i, a in enumerate(scales) for j, b in enumerate(scales) if abs(i - j) <= distort
+    ]
+    share, (y, x) = pairs[rng.integers(len(pairs))], PLACES[rng.integers(len(PLACES))]
+    whole = largest_window(height, width, size)
+    h, w = (max(1, round(n * s)) for n, s in zip(whole, share, strict=True))
+    return Window((height - h) * y // 4, (width - w) * x // 4, h, w)
 
 
 def spaced_crops(height: int, width: int, size: tuple[int, int], count: int) -> list[Window]:

@@ -20,7 +20,7 @@ from darkjax.data.sources import Source
 from darkjax.errors import UserError
 
 SAMPLINGS = ("dense", "segments")
-CROPS = ("random", "resized", "centre")
+CROPS = ("random", "resized", "corners", "centre")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +30,15 @@ class ViewConfig:
     Attributes:
       frames: frames of a view.
       stride: frames from one to the next ("dense").
+      deltas: several distances instead of `stride` ("dense"): each training view has one of those
+        that the clip is long enough for, the evaluation views of a clip have them in turn (so
+        `views_clips` of as many sees each once).
       sampling: "dense" (evenly spaced from a random start) or "segments" (one of each part).
       size: (height, width) of a view, in pixels.
-      crop: training windows: "random" or "centre" windows of `size`, or "resized" ones of
-        random area and aspect.
+      crop: training windows: "random" or "centre" windows of `size`, "resized" ones of random area
+        and aspect, or "corners", resized ones at 13 places of a few sizes.
       scale: smallest and largest share of the frame's area ("resized").
+      corner_scales, corner_distort: `sampling.corner_crop` ("corners").
       centre: (height, width) of the middle of every frame outside which nothing is looked at, in
         training and evaluation (a fisheye's rim); () is the whole frame.
       flip: mirror half of the training views.
@@ -45,10 +49,13 @@ class ViewConfig:
 
     frames: int
     stride: int = 1
+    deltas: tuple[int, ...] = ()
     sampling: str = "dense"
     size: tuple[int, int] = (112, 112)
     crop: str = "random"
     scale: tuple[float, float] = (0.25, 1.0)
+    corner_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    corner_distort: int = 1
     centre: tuple[int, ...] = ()
     flip: bool = True
     train_views: int = 1
@@ -75,6 +82,12 @@ class ViewConfig:
                 f"views_clips=0, clips without overlap, needs sampling='dense'; found "
                 f"{self.sampling!r} in the config: give views_clips a number, or sampling 'dense'"
             )
+        if self.deltas and (self.sampling != "dense" or not self.views_clips):
+            raise UserError(
+                f"deltas={self.deltas}, distances between frames, need sampling='dense' and "
+                f"views_clips of at least 1; found {self.sampling!r} and {self.views_clips}: give "
+                "deltas=() for stride alone"
+            )
         if len(self.centre) not in (0, 2) or min(self.centre, default=1) < 1:
             raise UserError(f"expected centre (height, width) or (); found {self.centre}")
         narrow = any(c < n for c, n in zip(self.centre, self.size, strict=False))
@@ -97,7 +110,7 @@ class ViewConfig:
             if found[name] is None:
                 raise UserError(f"expected the field {name} in the data config; found none")
         given = {name: value for name, value in found.items() if value is not None}
-        for name in ("size", "scale", "centre"):
+        for name in ("size", "scale", "centre", "deltas", "corner_scales"):
             if name in given:
                 given[name] = tuple(given[name])
         return cls(**given)
@@ -108,7 +121,8 @@ class ViewConfig:
             return sampling.spaced_segments(num_frames, self.frames, self.views_clips)
         if not self.views_clips:
             return sampling.tiled_clips(num_frames, self.frames, self.stride)
-        return sampling.spaced_clips(num_frames, self.frames, self.stride, self.views_clips)
+        deltas = self.deltas or (self.stride,)
+        return sampling.spaced_deltas(num_frames, self.frames, deltas, self.views_clips)
 
     def views(self, num_frames: np.ndarray) -> np.ndarray:
         """How many evaluation views a clip of so many frames has: int64, the shape given."""
@@ -238,7 +252,10 @@ class TrainViews:
         cfg = self.cfg
         count, height, width = (int(meta[k][record]) for k in ("frames", "height", "width"))
         if cfg.sampling == "dense":
-            frames = sampling.random_clip(count, cfg.frames, cfg.stride, rng)
+            stride = cfg.stride
+            if cfg.deltas:
+                stride = sampling.random_delta(count, cfg.frames, cfg.deltas, rng)
+            frames = sampling.random_clip(count, cfg.frames, stride, rng)
         else:
             frames = sampling.random_segments(count, cfg.frames, rng)
         inner = cfg.seen(height, width)
@@ -246,6 +263,9 @@ class TrainViews:
             window = sampling.random_crop(*inner, cfg.size, rng)
         elif cfg.crop == "resized":
             window = sampling.random_resized_crop(*inner, cfg.size, rng, cfg.scale)
+        elif cfg.crop == "corners":
+            scales = cfg.corner_scales
+            window = sampling.corner_crop(*inner, cfg.size, rng, scales, cfg.corner_distort)
         else:
             (window,) = sampling.spaced_crops(*inner, cfg.size, 1)
         flip = cfg.flip and bool(rng.random() < 0.5)

@@ -319,29 +319,30 @@ def dropout_key(rng: Array) -> Array:
     return jax.random.fold_in(rng, 2**32 - 1)
 
 
-def luminous_view(config: Any, video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W c"]:
-    """The clip a luminous pathway sees, by `config.luminous_input`, still in [0, 1].
+def luminous_view(
+    config: Any, video: Float[Array, "B T H W C"], view: str | None = None
+) -> Float[Array, "B T H W c"]:
+    """The clip a luminous pathway sees, by `view` (`config.luminous_input`), still in [0, 1].
 
     `"gamma"`: gamma intensity correction with `config.gamma`; `"dark"`: the clip itself;
     `"motion"`, `"difference"`: that gamma-corrected clip less its median over time, or from frame
     to frame (`ops.motion`); `"flow"`: `flow_view`; or a method of `ops.enhance.METHODS` with its
     defaults.
     """
-    if config.luminous_input == "flow":
+    view = config.luminous_input if view is None else view
+    if view == "flow":
         return flow_view(config, video)
     video = colours(video)
-    if config.luminous_input == "gamma":
+    if view == "gamma":
         return enhance.gamma_correct(video, config.gamma)
-    if config.luminous_input in MOTION:
-        return MOTION[config.luminous_input](enhance.gamma_correct(video, config.gamma))
-    if config.luminous_input == "dark":
+    if view in MOTION:
+        return MOTION[view](enhance.gamma_correct(video, config.gamma))
+    if view == "dark":
         return video
-    if config.luminous_input in enhance.METHODS:
-        return enhance.METHODS[config.luminous_input](video)
-    raise UserError(
-        f"luminous_input={config.luminous_input!r} is not one of "
-        f"{', '.join((*LUMINOUS, *enhance.METHODS))}"
-    )
+    if view in enhance.METHODS:
+        return enhance.METHODS[view](video)
+    known = ", ".join((*LUMINOUS, *enhance.METHODS))
+    raise UserError(f"luminous_input={view!r} is not one of {known}")
 
 
 def accuracy(logits: Float[Array, "B K"], labels: Array) -> Float[Array, "B"]:

@@ -32,15 +32,20 @@ class Supervised(base.Method):
         bright = base.luminous_view(self.config, video)
         return base.normalise(bright, self.config.mean, self.config.std)
 
+    def views(self, video: Array) -> tuple[Array, ...]:
+        """All that the model is given of clips in [0, 1]."""
+        return (self.view(video),)
+
     def init(self, rng, batch):
-        return dict(self.model.init(rng, self.view(base.to_float(batch["video"])), train=False))
+        views = self.views(base.to_float(batch["video"]))
+        return dict(self.model.init(rng, *views, train=False))
 
     def classified(self, variables: base.Variables, batch: base.Batch, rng: Array) -> Any:
         """(cross entropy, what is logged, changed collections, the model's out, targets)."""
         video, target = base.augmented(self.config, batch, self.spec.num_classes, rng)
         (logits, out), new = self.model.apply(
             variables,
-            self.view(video),
+            *self.views(video),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": base.dropout_key(rng)},
@@ -56,7 +61,8 @@ class Supervised(base.Method):
         return value, base.Aux(metrics, new)
 
     def predict(self, variables, batch):
-        return self.model.apply(variables, self.view(base.to_float(batch["video"])), train=False)
+        views = self.views(base.to_float(batch["video"]))
+        return self.model.apply(variables, *views, train=False)
 
     def look(self, batch, out):
         return base.Look(base.luminous_view(self.config, base.to_float(batch["video"])))

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkjax.data import sampling
+from darkjax.data.views import EvalViews, TrainViews, ViewConfig
+from darkjax.errors import UserError
 
 counts = st.integers(1, 80)
 few = st.integers(1, 20)
@@ -31,6 +33,27 @@ def test_random_clip_reaches_every_start():
     starts = {int(sampling.random_clip(6, 3, 2, _rng(seed))[0]) for seed in range(40)}
     assert starts == {0, 1}  # frames 0, 2, 4 or 1, 3, 5
     assert sampling.span(3, 2) == 5
+
+
+def test_a_delta_is_one_of_those_that_the_clip_holds():
+    def seen(num_frames):
+        found = {sampling.random_delta(num_frames, 4, (4, 1, 2), _rng(seed)) for seed in range(40)}
+        return sorted(found)
+
+    # Four frames span 4, 7 and 13 of the clip.
+    assert [seen(n) for n in (13, 12, 7, 6, 4)] == [[1, 2, 4], [1, 2], [1, 2], [1], [1]]
+    assert seen(3) == [1]  # none fits: the smallest, and the clip begins again
+
+
+def test_evaluation_takes_the_deltas_in_turn():
+    centre = [[3, 4, 5], [2, 4, 6], [0, 4, 8]]
+    np.testing.assert_array_equal(sampling.spaced_deltas(9, 3, (1, 2, 4), 3), centre)
+    np.testing.assert_array_equal(sampling.spaced_deltas(9, 3, (1, 2, 4), 1), centre[:1])
+    more = [[0, 1, 2], [2, 4, 6], [6, 7, 8]]  # two of the first: its ends
+    np.testing.assert_array_equal(sampling.spaced_deltas(9, 3, (1, 2), 3), more)
+    for count in (1, 2, 5):
+        found = sampling.spaced_deltas(20, 3, (2,), count)
+        np.testing.assert_array_equal(found, sampling.spaced_clips(20, 3, 2, count))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +174,21 @@ def test_resized_crop_by_hand(frame, size, share, expected):
     assert (window.height, window.width, window.flip) == (*expected, False)
 
 
+def test_corner_crops_are_thirteen_places_of_a_few_sizes():
+    """Frames of 128x170, DarkLight's: the largest window is a square of 128."""
+    windows = {sampling.corner_crop(128, 170, (112, 112), _rng(seed)) for seed in range(3000)}
+    sizes = {(w.height, w.width) for w in windows}
+    side = [128, 112, 96, 84]  # 128 times 1, 0.875, 0.75, 0.66
+    assert sizes == {(side[i], side[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1}
+    places = {(w.y, w.x) for w in windows if (w.height, w.width) == (96, 84)}
+    y, x = (0, 8, 16, 24, 32), (0, 21, 43, 64, 86)
+    expected = {(y[i], x[j]) for i in (0, 2, 4) for j in (0, 2, 4)}
+    assert places == expected | {(y[i], x[j]) for i in (1, 3) for j in (1, 3)}
+    assert all(w.y + w.height <= 128 and w.x + w.width <= 170 for w in windows)
+    whole = sampling.corner_crop(40, 30, (20, 10), _rng(), (1.0,), 0)
+    assert (whole.height, whole.width) == (40, 20)
+
+
 def test_spaced_crops_by_hand():
     def crops(*args):
         return [(c.y, c.x, c.flip) for c in sampling.spaced_crops(*args)]
@@ -174,3 +212,23 @@ def test_largest_window():
     assert sampling.largest_window(60, 80, (112, 112)) == (60, 60)
     assert sampling.largest_window(100, 100, (3, 7)) == (43, 100)  # 42.86
     assert sampling.largest_window(100, 100, (7, 3)) == (100, 43)
+
+
+META = {"frames": np.array([13]), "height": np.array([40]), "width": np.array([48])}
+
+
+def test_views_have_the_deltas_and_the_corners_of_the_config():
+    cfg = ViewConfig(4, deltas=(1, 2, 4), size=(32, 32), crop="corners", views_clips=3)
+    views = [TrainViews((), cfg, 0).view(0, _rng(seed), META) for seed in range(60)]
+    assert {tuple(np.unique(np.diff(view.frames))) for view in views} == {(1,), (2,), (4,)}
+    sides = {view.window.height for view in views}
+    assert sides == {40, 35, 30, 26}  # 40 times the scales
+    judged = EvalViews(META, cfg, np.array([0]))
+    assert [int(np.diff(judged[k].frames)[0]) for k in range(len(judged))] == [1, 2, 4]
+    assert {judged[k].window[:4] for k in range(3)} == {(4, 8, 32, 32)}
+
+
+@pytest.mark.parametrize("fields", [{"sampling": "segments"}, {"views_clips": 0}])
+def test_deltas_need_clips_of_evenly_spaced_frames(fields):
+    with pytest.raises(UserError, match=r"deltas=\(1, 2\).*give deltas=\(\) for stride alone"):
+        ViewConfig(4, deltas=(1, 2), **fields)

@@ -17,10 +17,11 @@ FILES = {
     "dinet": "dinet_infar",
     "enhancer": "zero_dce",
     "ir_dcl": "ir_dcl_infar",
+    "darklight": "darklight_arid",
 }
 STAGES = {
     "supervised": "teacher", "lift": "student", "dtcm": "dtcm", "dinet": "dinet",
-    "enhancer": "enhancer", "ir_dcl": "flow",
+    "enhancer": "enhancer", "ir_dcl": "flow", "darklight": "darklight",
 }  # fmt: skip
 ADAM = {"name": "adamw", "schedule": "constant"}  # the suite's rate and few steps are Adam's
 CASES = {
@@ -33,6 +34,7 @@ CASES = {
     "enhancer": {},
     "ir_dcl": {"luminous_input": "dark"},
     "ir_dcl, no code layer": {"luminous_input": "dark", "alpha": 0.0, "answer": "softmax"},
+    "darklight": {},
 }
 LOGGED = {
     "supervised": {"ce", "accuracy"},
@@ -44,6 +46,7 @@ LOGGED = {
     "enhancer": {"inconsistency", "brightness"},
     "ir_dcl": {"ce", "accuracy", "codes"},
     "ir_dcl, no code layer": {"ce", "accuracy"},
+    "darklight": {"ce", "accuracy"},
 }
 FROZEN = {
     "lift": ("teacher/.*",),
@@ -118,7 +121,7 @@ def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(cas
 def test_only_dropout_draws_from_the_key_when_nothing_is_augmented(case):
     method, variables = made(case)
     loss = jax.jit(lambda key: method.loss(variables, clips(), key, 0.0)[0])
-    drops = case.startswith(("supervised", "dtcm", "dinet", "ir_dcl"))
+    drops = case.startswith(("supervised", "dtcm", "dinet", "ir_dcl", "darklight"))
     assert (loss(jax.random.key(1)) != loss(jax.random.key(2))) == drops
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
 
@@ -168,6 +171,14 @@ def test_lift_s_pathways_each_see_their_own():
     mean, std = jnp.asarray(MEAN), jnp.asarray(STD)
     for seen in seen_in_training_and_after(method, variables)[:2]:
         expected = (dark - mean) / std + (jnp.sqrt(dark) - std) / mean
+        np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_darklight_s_network_is_given_both_views():
+    method, variables = made("darklight", gamma=2.0, mean=MEAN, std=STD)
+    dark = clips()["video"].astype(jnp.float32) / 255
+    for seen in seen_in_training_and_after(method, variables)[:2]:
+        expected = (dark + jnp.sqrt(dark) - 2 * jnp.asarray(MEAN)) / jnp.asarray(STD)
         np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-4)
 
 

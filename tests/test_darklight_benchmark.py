@@ -1,0 +1,57 @@
+"""`benchmarks/darklight.py`: which trainings its table is made of, and what it prints of them."""
+
+import pathlib
+
+import benches
+import jax
+import numpy as np
+import pytest
+
+from darkjax.errors import UserError
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    return benches.load("darklight", monkeypatch)
+
+
+@pytest.fixture
+def runs(bench, monkeypatch):
+    """Every (folder's name, config) that is trained; nothing is."""
+    found = {}
+
+    def run(config, folder):
+        found[pathlib.Path(folder).name] = config
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        return {"numbers": {"top-1": 0.5 + 0.1 * config.seed}}
+
+    shapes = {"params": {"a": jax.ShapeDtypeStruct((1000, 3), np.float32)}}
+    monkeypatch.setattr(bench.experiment, "run", run)
+    monkeypatch.setattr(bench.run_data, "open_records", lambda *_: None)
+    monkeypatch.setattr(bench.checkpoint, "shapes", lambda _: shapes)
+    return found
+
+
+def test_the_ablation_and_what_is_printed_of_it(bench, runs, capsys, tmp_path):
+    assert bench.main([f"--workdir={tmp_path}", "--seeds=2", "--steps=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.startswith("| ")][5:]  # the second table
+    assert len(rows) == 5
+    assert rows[-1].startswith("| both, with attention | 55.0 (50.0 to 60.0) | 2 | 3,000 | ")
+    got = {k: (tuple(c.darklight.views), c.darklight.model.attention) for k, c in runs.items()}
+    both = ("dark", "gamma")
+    assert {k: v for k, v in got.items() if k.endswith("-1")} == {
+        "dark-1": (("dark",), True), "gamma-1": (("gamma",), True), "mean-1": (both, False),
+        "darklight-1": (both, True),
+    }  # fmt: skip
+    assert len(got) == 8 and {c.darklight.steps for c in runs.values()} == {3}
+    assert {c.data.dir for c in runs.values()} == {f"{tmp_path}/records"}
+
+
+def test_records_of_one_s_own_and_rows_that_are_not_there(bench, runs, tmp_path):
+    flags = [f"--workdir={tmp_path}", "--seeds=1", "--data=mine", "--rows=bert,md_bert"]
+    bench.main(flags)
+    assert {c.data.dir for c in runs.values()} == {"mine"} and len(runs) == 2
+    assert {c.data.synthetic for c in runs.values()} == {None}
+    with pytest.raises(UserError, match="--rows=light: expected some of dark, gamma"):
+        bench.main(["--rows=light"])
