@@ -23,10 +23,15 @@ def main(o: dict) -> None:
 
     import tiny_run
 
-    c = tiny_run.config(pathlib.Path(o["records"]))
-    c.student.init_from, c.student.allow_random_frozen = (), True
-    c.student.steps, c.student.optim.warmup_steps = o["steps"], 0
-    c.teacher.steps, c.teacher.save_every = o["steps"], o["save_every"]
+    folder = pathlib.Path(o["records"])
+    if o["stage"] == "pretrain":
+        c = tiny_run.contrast(folder)
+    else:
+        c = tiny_run.config(folder)
+        c.student.init_from, c.student.allow_random_frozen = (), True
+        c.student.steps, c.student.optim.warmup_steps = o["steps"], 0
+    first = c.stages[0]
+    c[first].steps, c[first].save_every = o["steps"], o["save_every"]
     c = configs.resolve(c)
     if o["kill"]:
         threading.Thread(target=_kill_while_writing, args=(o,), daemon=True).start()

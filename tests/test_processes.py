@@ -76,19 +76,21 @@ def wait_for(text, log, process):
     raise AssertionError(finish(log, process))
 
 
-def test_two_processes_train_as_one(tiny_folder, tmp_path):
-    pair = launch_two(tiny_folder, tmp_path / "pair", devices=2)
+# The second's loss compares every clip with those of the other process.
+@pytest.mark.parametrize("stage", ["teacher", pytest.param("pretrain", marks=pytest.mark.slow)])
+def test_two_processes_train_as_one(stage, tiny_folder, tmp_path):
+    pair = launch_two(tiny_folder, tmp_path / "pair", devices=2, stage=stage)
     ends = [finish(*p) for p in pair]
     for code, text in ends:
         assert code == 0, text[-3000:]
 
-    c = tiny_run.config(tiny_folder)
-    c.teacher.steps = 3
+    c = (tiny_run.contrast if stage == "pretrain" else tiny_run.config)(tiny_folder)
+    c[stage].steps = 3
     c = configs.resolve(c)
     alone = []
     train.run(
         c,
-        "teacher",
+        stage,
         tiny_run.records(c),
         workdir=tmp_path / "alone",
         mesh=sharding.make_mesh((1, 1), jax.devices()[:1]),

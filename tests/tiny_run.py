@@ -59,6 +59,22 @@ def shrink(c: Any, folder: pathlib.Path) -> None:
         stage.eval_every = 0
 
 
+def contrast(folder: pathlib.Path) -> Any:
+    """The demo of learning without labels on the same clips, two views of each."""
+    c, tiny = configs.load(f"{ROOT}/configs/pretrain_dark.py:demo"), config(folder)
+    s, fields = c.pretrain, NETS["r2plus1d"][0]
+    with c.unlocked():
+        for field in ("dir", "synthetic", "num_classes", "frames", "size", "views_crops"):
+            c.data[field] = tiny.data[field]
+        s.model = {"name": "r2plus1d", **fields}
+    c.eval_batch_size, c.report_clips, c.log_every = 8, 2, 1
+    s.projection, s.batch_size, s.steps, s.eval_every = (8, 4), 16, 4, 0
+    s.optim.lr, s.optim.warmup_steps = 1e-2, 1
+    for augmentation in AUGMENTATIONS:
+        s.augment[augmentation].p = 0.0
+    return c
+
+
 def records(c: Any) -> Any:
     """The records of the config, rendered when they are not there yet."""
     return run_data.open_records(c.data, "")

@@ -14,7 +14,10 @@ PARTS = (  # what the loop, the evaluation and the report ask of a method
     "init", "loss", "predict", "look", "judge", "frozen", "seen", "concluded",
     "fits", "fits_views", "keeps_training",
 )  # fmt: skip
-METHODS = ("supervised", "lift", "dtcm", "dinet", "enhancer", "ir_dcl", "fusion", "darklight")
+METHODS = (
+    "supervised", "lift", "dtcm", "dinet", "enhancer", "ir_dcl", "fusion", "darklight",
+    "contrastive",
+)  # fmt: skip
 
 __all__ = ["METHODS", "Aux", "Look", "Method", "Part", "Spec", "is_name", "make"]
 

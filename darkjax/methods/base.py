@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -247,6 +248,22 @@ def normalise(video: Float[Array, "*B C"], mean: Any, std: Any) -> Float[Array, 
         # The floor is for black clips: the root's slope at 0 is infinite, infinite times 0 is NaN.
         return centred / (jnp.sqrt(jnp.maximum(variance, 1e-12)) + 1e-3)
     return (video - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def begun(config: Any, net: nn.Module, rng: Array, video: Array) -> tuple[Variables, Array]:
+    """The first variables of a network without classes, and the features `[B, E]` it gives.
+
+    Raises:
+      UserError: it gives no vectors, and so is no backbone; `config.model.name` says which it is.
+    """
+    made = dict(net.init(rng, video, train=False))
+    features, _ = net.apply(made, video, train=False)
+    if features.ndim != 2:
+        raise UserError(
+            f"model.name={config.model.name!r} gives {list(features.shape)} without classes, and "
+            "not features [B, E]: choose a backbone such as 'resnext101'"
+        )
+    return made, features
 
 
 def colours(video: Float[Array, "*B C"]) -> Float[Array, "*B c"]:

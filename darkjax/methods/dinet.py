@@ -96,13 +96,7 @@ class DiNet(base.Method):
 
     def init(self, rng, batch):
         video = self.view(base.to_float(batch["video"]))
-        made = self.net.init(rng, video, train=False)
-        features, _ = self.net.apply(made, video, train=False)
-        if features.ndim != 2:
-            raise UserError(
-                f"model.name={self.config.model.name!r} gives {list(features.shape)} without "
-                "classes, and not features [B, E]: choose a backbone such as 'resnext101'"
-            )
+        made, features = base.begun(self.config, self.net, rng, video)
         heads = {"head": self.head} | ({"domain": self.domain} if self.adversarial else {})
         params = {
             name: head.init(jax.random.fold_in(rng, i), features)["params"]

@@ -1,5 +1,7 @@
 """What every method owes the loop, on networks that compile at once."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,10 +20,12 @@ FILES = {
     "enhancer": "zero_dce",
     "ir_dcl": "ir_dcl_infar",
     "darklight": "darklight_arid",
+    "contrastive": "pretrain_dark",
 }
 STAGES = {
     "supervised": "teacher", "lift": "student", "dtcm": "dtcm", "dinet": "dinet",
     "enhancer": "enhancer", "ir_dcl": "flow", "darklight": "darklight",
+    "contrastive": "pretrain",
 }  # fmt: skip
 ADAM = {"name": "adamw", "schedule": "constant"}  # the suite's rate and few steps are Adam's
 CASES = {
@@ -35,6 +39,7 @@ CASES = {
     "ir_dcl": {"luminous_input": "dark"},
     "ir_dcl, no code layer": {"luminous_input": "dark", "alpha": 0.0, "answer": "softmax"},
     "darklight": {},
+    "contrastive": {"projection": (8, 4)},
 }
 LOGGED = {
     "supervised": {"ce", "accuracy"},
@@ -47,6 +52,7 @@ LOGGED = {
     "ir_dcl": {"ce", "accuracy", "codes"},
     "ir_dcl, no code layer": {"ce", "accuracy"},
     "darklight": {"ce", "accuracy"},
+    "contrastive": {"contrast", "agreement"},
 }
 FROZEN = {
     "lift": ("teacher/.*",),
@@ -73,7 +79,8 @@ def made(case, dtype="float32", bn_group=0, **fields):
         stage.update({**CASES[case], **fields})
         if name == "lift":
             stage.distill.weight = 1.0
-    method = methods.make(configs.resolve(c)[STAGES[name]], methods.Spec.numbered(3))
+    spec = dataclasses.replace(methods.Spec.numbered(3), views=stage.data.get("train_views", 1))
+    method = methods.make(configs.resolve(c)[STAGES[name]], spec)
     variables = method.init(jax.random.key(0), clips())
     if "batch_stats" in variables:
         stats = jax.tree.map(lambda x: x + 0.5, variables["batch_stats"])
@@ -121,7 +128,7 @@ def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(cas
 def test_only_dropout_draws_from_the_key_when_nothing_is_augmented(case):
     method, variables = made(case)
     loss = jax.jit(lambda key: method.loss(variables, clips(), key, 0.0)[0])
-    drops = case.startswith(("supervised", "dtcm", "dinet", "ir_dcl", "darklight"))
+    drops = case.startswith(("supervised", "dtcm", "dinet", "ir_dcl", "darklight", "contrastive"))
     assert (loss(jax.random.key(1)) != loss(jax.random.key(2))) == drops
     assert loss(jax.random.key(1)) == loss(jax.random.key(1))
 
