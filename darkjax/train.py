@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from darkjax import checkpoint, identity, methods, optim, sharding, starts, stops, writers
+from darkjax import checkpoint, identity, intake, methods, optim, sharding, starts, stops, writers
 from darkjax import config as configs
 from darkjax import spec as specs
 from darkjax import state as states
@@ -123,6 +123,7 @@ def run(
         "seed": config.seed,
         "data": records.digest,
         "classes": list(records.classes),
+        "intake": intake.of(config, name, records).as_json(),
         "total_steps": total_steps,
         "config": config.to_json_best_effort(),
         "identity": identity.of(config, name, sources.digest(records, data), origins or {}),

@@ -61,11 +61,11 @@ def load(
         raise UserError(f"{folder} is of other settings: {identity.told(changed)}: {advice}")
     made_for = dataclasses.replace(spec.of(config, name, records), classes=classes)
     method = methods.make(config[name], made_for)
-    _check_shapes(method, folder)
+    check_shapes(method, folder)
     return Trained(method, checkpoint.load_variables(folder), classes)
 
 
-def _check_shapes(method: methods.Method, folder: str) -> None:
+def check_shapes(method: methods.Method, folder: str) -> None:
     """Compare what the method has with what is stored, before anything is read."""
     wanted = starts.abstract(method)
     stored = checkpoint.shapes(folder)

@@ -1,0 +1,130 @@
+"""`darkjax.load`: any video is judged as the evaluation judges its clips."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tiny_run
+
+import darkjax
+from darkjax import experiment, loaded
+from darkjax.data.decode import write_video
+from darkjax.data.records import Records
+from darkjax.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, one_device):
+    """(run, records) of one tiny classifier, trained to its end and judged on nine clips."""
+    folder, run = tmp_path_factory.mktemp("clips"), tmp_path_factory.mktemp("runs") / "run"
+    c = tiny_run.config(folder)
+    c.stages, c.data.views_crops, c.data.views_clips = ("teacher",), 3, 2
+    experiment.run(c, str(run))
+    return run, folder
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    return darkjax.load(made[0])
+
+
+def clips(made):
+    """(frames, probabilities that the evaluation found) of every judged clip."""
+    run, folder = made
+    records = Records(folder)
+    kept = np.load(run / "teacher" / "predictions.npz")
+    for clip, found in zip(kept["clip"], kept["probabilities"], strict=True):
+        row = int(np.flatnonzero(records.meta["clip"] == clip)[0])
+        yield records.read_frames(row, range(int(records.meta["frames"][row]))), found
+
+
+def test_clips_are_judged_as_by_the_evaluation(made, model):
+    assert model.classes == tiny_run.CLASSES
+    for frames, found in clips(made):
+        np.testing.assert_allclose(model.probabilities(frames), found, atol=1e-6)
+        names, shares = zip(*model.predict(frames, top=2), strict=True)
+        assert list(names) == [model.classes[k] for k in np.argsort(-found)[:2]]
+        np.testing.assert_allclose(shares, np.sort(found)[::-1][:2], atol=1e-6)
+
+
+def test_a_file_is_its_frames(made, model, tmp_path):
+    """Decoded at the rate and size of the training's clips."""
+    frames, found = next(clips(made))
+    twice = np.repeat(np.repeat(np.repeat(frames, 2, 0), 2, 1), 2, 2)
+    write_video(tmp_path / "twice.mp4", twice, 2 * model.fps)
+    read = model.read(tmp_path / "twice.mp4")
+    assert read.shape == frames.shape
+    assert np.abs(read.astype(float) - frames).mean() < 6  # the codec's
+    np.testing.assert_allclose(model.probabilities(twice, fps=2 * model.fps), found, atol=0.02)
+
+
+def test_views_and_embeddings(model):
+    frames = np.random.default_rng(0).integers(0, 60, (12, 36, 40, 3), np.uint8)
+    views = model.preprocess(frames)
+    assert views.shape == (6, 4, 32, 32, 3) and views.dtype == np.uint8
+    assert model.embed(frames).shape == (4,)
+    # Any size and any length: small and short ones are enlarged and begun again.
+    assert model.preprocess(frames[:1, :9, :9]).shape == views.shape
+    np.testing.assert_array_equal(views, model.preprocess(np.repeat(frames, 2, 0), 2 * model.fps))
+    # Views over, clips of several views each: the same as one by one.
+    both = np.stack([views, views[::-1].copy()])
+    np.testing.assert_allclose(model.judged(both)[0], model.probabilities(frames), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [np.zeros((4, 36, 40, 3)), np.zeros((36, 40, 3), np.uint8), np.zeros((4, 3, 8, 8), "u1")],
+)
+def test_other_arrays_are_refused(model, frames):
+    with pytest.raises(UserError, match=r"expected frames uint8 \[T, H, W, 1 or 3\], found "):
+        model.predict(frames)
+
+
+def test_the_records_may_be_gone(made, tmp_path):
+    """All that is needed is in the checkpoint."""
+    run, folder = made
+    shutil.copytree(run, tmp_path / "run")
+    away = folder.rename(tmp_path / "away")
+    try:
+        there = darkjax.load(tmp_path / "run" / "teacher")
+    finally:
+        away.rename(folder)
+    for frames, found in clips(made):
+        np.testing.assert_allclose(there.probabilities(frames), found, atol=1e-6)
+        break
+
+
+def test_what_is_no_run_is_named(made, tmp_path):
+    for where, said in (
+        (tmp_path / "none", "no folder .*none: expected a run's folder"),
+        (tmp_path, "holds no run: expected the --workdir of a training"),
+    ):
+        with pytest.raises(UserError, match=said):
+            darkjax.load(where)
+    shutil.copytree(made[0], tmp_path / "run")
+    (tmp_path / "run" / "teacher" / "done.json").unlink()
+    with pytest.raises(UserError, match=r"no stage .* was trained to its end \(there is teacher\)"):
+        darkjax.load(tmp_path / "run")
+    assert darkjax.load(tmp_path / "run" / "teacher").classes == tiny_run.CLASSES
+
+
+def test_older_checkpoints_ask_their_records(made, model, monkeypatch):
+    """Before they said how videos are read."""
+    read = loaded.checkpoint.read_meta
+
+    def older(*args):
+        return {k: v for k, v in read(*args).items() if k != "intake"}
+
+    monkeypatch.setattr(loaded.checkpoint, "read_meta", older)
+    assert darkjax.load(made[0]).intake == model.intake
+    assert (
+        json.loads(json.dumps(model.intake.as_json()))
+        == read(made[0] / "teacher" / "checkpoints")["intake"]
+    )
+    assert jax.tree.structure(model.variables) == jax.tree.structure(
+        darkjax.load(made[0]).variables
+    )
