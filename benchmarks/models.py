@@ -61,7 +61,7 @@ def _line(name: str, args: argparse.Namespace) -> str:
     shape = (args.batch, args.frames, args.size, args.size, 3)
     clip = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     clips = [jnp.asarray(clip)] * arch.views
-    variables = _zeros_and_noise(
+    variables = plausible(
         jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x, train=False), *clips)
     )
     labels = jnp.arange(args.batch) % 11
@@ -76,12 +76,12 @@ def _line(name: str, args: argparse.Namespace) -> str:
         value = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         return value, new.get("batch_stats", {})
 
-    step = jax.value_and_grad(loss, has_aux=True)
+    slope = jax.value_and_grad(loss, has_aux=True)
     stats = variables.get("batch_stats", {})
-    compiled, seconds = _compiled(forward, variables, *clips)
-    forward_time = _median(lambda: compiled(variables, *clips), args.runs)
-    train, train_seconds = _compiled(step, variables["params"], stats, *clips)
-    step_time = _median(lambda: train(variables["params"], stats, *clips), args.runs)
+    step, seconds = compiled(forward, variables, *clips)
+    forward_time = median(lambda: step(variables, *clips), args.runs)
+    train, train_seconds = compiled(slope, variables["params"], stats, *clips)
+    step_time = median(lambda: train(variables["params"], stats, *clips), args.runs)
     memory = train.memory_analysis()
     total = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     count = sum(x.size for x in jax.tree.leaves(variables["params"]))
@@ -91,7 +91,7 @@ def _line(name: str, args: argparse.Namespace) -> str:
     )
 
 
-def _zeros_and_noise(shapes: Any) -> Any:
+def plausible(shapes: Any) -> Any:
     """Parameters of plausible size without compiling an initialiser."""
     rng = np.random.default_rng(0)
 
@@ -107,13 +107,15 @@ def _zeros_and_noise(shapes: Any) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, dict(shapes))
 
 
-def _compiled(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+def compiled(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """The program of a function, and the seconds that it took to compile."""
     start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    return compiled, time.perf_counter() - start
+    program = jax.jit(function).lower(*args).compile()
+    return program, time.perf_counter() - start
 
 
-def _median(call: Callable[[], Any], runs: int) -> float:
+def median(call: Callable[[], Any], runs: int) -> float:
+    """Seconds of a call, the median of `runs` after one that is not counted."""
     jax.block_until_ready(call())
     times = []
     for _ in range(runs):

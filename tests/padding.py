@@ -42,6 +42,7 @@ class Classifier(nn.Module):
         if train and self.has_rng("dropout"):
             hidden = nn.Dropout(0.5, deterministic=False)(hidden)
         out = {"pre_logits": hidden, "luminous/pre_logits": nn.sigmoid(hidden)}
+        out |= {"dark/pre_logits": hidden, "bright/pre_logits": nn.sigmoid(hidden)}
         if self.num_classes is None:
             return hidden, out
         return nn.Dense(self.num_classes, name="head")(hidden), out

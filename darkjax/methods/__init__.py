@@ -16,7 +16,7 @@ PARTS = (  # what the loop, the evaluation and the report ask of a method
 )  # fmt: skip
 METHODS = (
     "supervised", "lift", "dtcm", "dinet", "enhancer", "ir_dcl", "fusion", "darklight",
-    "contrastive",
+    "contrastive", "actlumos",
 )  # fmt: skip
 
 __all__ = ["METHODS", "Aux", "Look", "Method", "Part", "Spec", "is_name", "make"]

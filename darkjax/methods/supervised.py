@@ -43,6 +43,14 @@ class Supervised(base.Method):
     def classified(self, variables: base.Variables, batch: base.Batch, rng: Array) -> Any:
         """(cross entropy, what is logged, changed collections, the model's out, targets)."""
         video, target = base.augmented(self.config, batch, self.spec.num_classes, rng)
+        value, metrics, new, _, out = self.answered(variables, batch, video, target, rng)
+        return value, metrics, new, out, target
+
+    def answered(
+        self, variables: base.Variables, batch: base.Batch, video: Array, target: Array, rng: Array
+    ) -> Any:
+        """(cross entropy, what is logged, changed collections, logits, the model's out) of clips
+        that are augmented, in [0, 1]."""
         (logits, out), new = self.model.apply(
             variables,
             *self.views(video),
@@ -53,7 +61,7 @@ class Supervised(base.Method):
         mask = base.labelled(batch)
         value = losses.masked_mean(losses.soft_cross_entropy(logits, target), mask)
         right = losses.masked_mean(base.accuracy(logits, batch["label"]), mask)
-        return value, {"ce": value, "accuracy": right}, dict(new), out, target
+        return value, {"ce": value, "accuracy": right}, dict(new), logits, out
 
     def loss(self, variables, batch, rng, progress):
         del progress
