@@ -14,7 +14,7 @@ from darkjax import experiment
 
 # What a word does, whatever stands beside it.
 WORDS = {
-    "demo": lambda c: c.data.synthetic is not None and c.darklight.epochs == 12,
+    "demo": lambda c: c.data.synthetic is not None and c.darklight.epochs == 10,
     "arid6": lambda c: c.data.split == "fold" and c.darklight.epochs == 30,
     "r2plus1d_bert": lambda c: len(c.darklight.views) == 1 and c.darklight.model.mask_prob == 0.8,
     "md_bert": lambda c: (
@@ -83,7 +83,7 @@ def shrunk(words, records):
     with c.unlocked():
         s.model.backbone_net = "resnet3d"
         s.model.backbone = ml_collections.ConfigDict({"variant": "10", "width": 4})
-    s.batch_size, s.accumulate, s.steps, s.optim.warmup_steps = 8, 2, 2, 0
+    s.batch_size, s.accumulate, s.steps, s.optim.warmup_steps = 16, 2, 2, 0
     return c
 
 
