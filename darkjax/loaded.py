@@ -226,7 +226,7 @@ def load(run: str | os.PathLike[str]) -> Model:
       UserError: no run there, no whole checkpoint, a damaged one, or one made by code or for
         records that are not here any more.
     """
-    stage = _stage(pathlib.Path(run))
+    stage = stage_of(pathlib.Path(run))
     folder = str(stage / "checkpoints")
     meta = checkpoint.read_meta(folder)
     config = ml_collections.ConfigDict(tuples(json.loads(meta["config"])))
@@ -248,7 +248,7 @@ def load(run: str | os.PathLike[str]) -> Model:
     )
 
 
-def _stage(run: pathlib.Path) -> pathlib.Path:
+def stage_of(run: pathlib.Path) -> pathlib.Path:
     """The folder of a stage: this one, or the last finished one of the run."""
     run = run.parent if run.name == "checkpoints" else run
     if (run / "checkpoints").is_dir():

@@ -10,6 +10,8 @@ import tiny_run
 
 import darkjax
 from darkjax import experiment, loaded
+from darkjax.data.catalog import get_dataset
+from darkjax.data.convert import convert
 from darkjax.data.decode import write_video
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -128,3 +130,44 @@ def test_older_checkpoints_ask_their_records(made, model, monkeypatch):
     assert jax.tree.structure(model.variables) == jax.tree.structure(
         darkjax.load(made[0]).variables
     )
+
+
+def test_a_run_is_judged_on_other_records(made, tmp_path, capsys):
+    """By its own config: the same clips give the same, classes are matched by name."""
+    from darkjax.tools import evaluate
+
+    run, folder = made
+    kept = np.load(run / "teacher" / "predictions.npz")
+    same = evaluate.evaluate(run, folder, "same")
+    found = np.load(run / "teacher" / "eval-same" / "predictions.npz")
+    np.testing.assert_allclose(found["probabilities"], kept["probabilities"], atol=1e-6)
+    assert same["name"] == "top-1@2x3 synthetic-test" and same["classes_left_out"] == []
+    other = tmp_path / "winter night"
+    clips = {"train": 1, "test": 2}
+    drawn = get_dataset(
+        "synthetic",
+        classes=("Stand", "Turn", "Jump"),
+        clips_per_class=clips,
+        groups={"train": 1, "test": 1},
+        frames=12,
+        height=36,
+        width=40,
+    )
+    convert(drawn, other)
+    capsys.readouterr()
+    flags = [f"--run={run / 'teacher'}", f"--records={other}", "--set=data.views_clips=1"]
+    assert evaluate.main(flags) == 0
+    said = capsys.readouterr().out
+    assert "4 clips; classes the model does not know: Stand; without clips here: Sit" in said
+    results = json.loads((run / "teacher/eval-winter_night/results.json").read_text())
+    assert results["name"] == "top-1@1x3 synthetic-test" and results["numbers"]["n"] == 4
+    for flag, said in (
+        ("--set=data.view_clips=2", "views_clips"),
+        ("--set=data.views_clips", "expected FIELD=VALUE"),
+        ("--set=teacher.optim.lr=3", r"teacher.optim.lr \(0.01, now 3"),
+        ("--set=data.eval_split=dusk", "'dusk'"),
+        (f"--records={tmp_path}", "expected a converted dataset"),
+        (f"--run={tmp_path}", "holds no run"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate.main([*flags, flag])

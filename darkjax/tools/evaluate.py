@@ -1,0 +1,117 @@
+"""A trained run judged on other records: `python -m darkjax.tools.evaluate --help`.
+
+    python -m darkjax.tools.evaluate --run=runs/mine --records=records/winter
+    python -m darkjax.tools.evaluate --run=runs/mine --records=records/mine --name=wide \\
+        --set=data.views_clips=5 --set=data.views_crops=3
+    python -m darkjax.tools.evaluate --run=runs/mine/student --records=s3://bucket/night \\
+        --set=data.eval_split=train
+
+Classes are matched by name; what does not match is left out and listed. Everything else is as the
+run was trained: its own config is read, and `--set` changes fields of it for this evaluation, such
+as the split or the views. A field that the weights depend on is refused. RUN/STAGE/eval-NAME/ takes
+results.json and predictions.npz; nothing else of the run is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from darkjax import program
+from darkjax.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Judge, and print the table of `darkjax.main`."""
+    parser = program.Parser("darkjax.tools.evaluate", __doc__)
+    parser.add_argument("--run", required=True, help="a run's folder, or RUN/STAGE")
+    parser.add_argument("--records", required=True, help="a folder of darkjax.data.convert")
+    parser.add_argument("--name", help="of the results; by default that of the records' folder")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the run's config, such as data.eval_split=train",
+    )
+    args = parser.parse_args(argv)
+    fields = {}
+    for given in args.set:
+        field, equals, value = given.partition("=")
+        if not equals:
+            raise UserError(f"--set={given}: expected FIELD=VALUE, such as data.eval_split=train")
+        fields[field] = value
+    from darkjax import process
+
+    process.quiet()
+    evaluate(args.run, args.records, args.name, fields)
+    return 0
+
+
+def evaluate(
+    run: str | os.PathLike[str],
+    records: str | os.PathLike[str],
+    name: str | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A run judged on other records; `experiment.run` with mode "evaluate" and its own config.
+
+    Args:
+      run: its folder, of which every stage that was trained is judged; or RUN/STAGE, that alone.
+      records: folder of the converted clips.
+      name: RUN/STAGE/eval-NAME/ takes the results; None is the name of the records' folder.
+      fields: of the config, and values as they are written on a command line.
+
+    Returns:
+      The results of the last of these stages (`results.json`).
+
+    Raises:
+      UserError: no such run, records or field, a field that the weights depend on, or no class in
+        common.
+    """
+    from darkjax import experiment, overrides
+
+    config, workdir = config_of(run)
+    with config.unlocked(), config.ignore_type():
+        for section in (config.data, *(config[stage].get("data", {}) for stage in config.stages)):
+            for field, value in (("dir", os.fspath(records)), ("synthetic", None)):
+                if field in section:
+                    section[field] = value
+    config.lock()
+    overrides.apply_all(config, (fields or {}).items())
+    name = name or re.sub(r"[^\w.-]", "_", pathlib.PurePath(os.fspath(records)).name)
+    return experiment.run(config, workdir, "evaluate", eval_name=name)
+
+
+def config_of(run: str | os.PathLike[str]) -> tuple[Any, str]:
+    """(config of the stages that were trained, folder of the run), by the last one's checkpoint.
+
+    Args:
+      run: its folder, or RUN/STAGE: that stage alone.
+
+    Raises:
+      UserError: there is no run, or no whole checkpoint.
+    """
+    import json
+
+    import ml_collections
+
+    from darkjax import checkpoint, loaded
+
+    stage = loaded.stage_of(pathlib.Path(run))
+    kept = json.loads(checkpoint.read_meta(stage / "checkpoints")["config"])
+    config = ml_collections.ConfigDict(loaded.tuples(kept))
+    alone = pathlib.Path(run).absolute().name in (stage.name, "checkpoints")
+    ready = [s for s in config.stages if (stage.parent / s / "checkpoints").is_dir()]
+    config.stages = (stage.name,) if alone else tuple(ready)
+    for name in ready:  # set when the config was resolved, and to be set again
+        for field in ("dtype", "bn_group"):
+            del config[name][field]
+    return config, str(stage.parent)
+
+
+if __name__ == "__main__":
+    program.run(main)
