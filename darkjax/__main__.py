@@ -1,6 +1,10 @@
-"""`python -m darkjax`: what is here."""
+"""`python -m darkjax`: what is here; `python -m darkjax VERB`, as `darkjax VERB`: one of it."""
 
-from darkjax import program
+import sys
+
+from darkjax import program, verbs
 
 if __name__ == "__main__":
-    program.run(lambda: program.overview("darkjax"))
+    words = sys.argv[1:]
+    listing = not words or words[0] in ("-h", "--help")
+    program.run((lambda: program.overview("darkjax")) if listing else verbs.main)

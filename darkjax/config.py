@@ -21,16 +21,22 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> ml_collections
     """The config of `path[:words]`, for programs, notebooks and tests: `load("configs/a.py:demo")`.
 
     Args:
-      path: a Python file with `get_config`, and the words it is given.
+      path: a Python file with `get_config`, and the words it is given. `a` and `configs/a.py` are
+        also found among those that come with darkjax, wherever the program is started.
       overrides: fields and their values as text (`darkjax.overrides`).
 
     Raises:
       UserError: no such file, an error inside it (with its line), an unknown word, field or value.
     """
     file, _, words = str(path).partition(":")
+    file = str(_found(file))
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or spec.loader is None or not pathlib.Path(file).is_file():
-        raise UserError(f"expected a config file such as configs/lift_arid.py; found {file!r}")
+        known = sorted(p.stem for p in _own().glob("*.py") if p.stem != "common")
+        raise UserError(
+            f"expected a config file such as configs/lift_arid.py, or one of {', '.join(known)}; "
+            f"found {file!r}"
+        )
     add_root(file)
     module = importlib.util.module_from_spec(spec)
     try:
@@ -47,6 +53,24 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> ml_collections
         raise UserError(f"{file}: get_config gave a {type(config).__name__}, expected a ConfigDict")
     command_line.apply_all(config, overrides)
     return config
+
+
+def _found(file: str) -> pathlib.Path:
+    """The file that is meant: this one, or of that name among darkjax's own."""
+    path = pathlib.Path(file)
+    if not path.suffix and path.with_suffix(".py").is_file():
+        return path.with_suffix(".py")
+    own = _own() / path.with_suffix(".py").name
+    if path.is_file() or str(path.parent) not in (".", "configs") or not own.is_file():
+        return path
+    return own
+
+
+def _own() -> pathlib.Path:
+    """The configs that come with darkjax: of a checkout beside the package, of a wheel in it."""
+    package = pathlib.Path(__file__).resolve().parent
+    shipped = package / "shipped" / "configs"
+    return shipped if shipped.is_dir() else package.parent / "configs"
 
 
 def _one_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ import sys
 import pytest
 import tiny_run
 
-from darkjax import program
+from darkjax import program, verbs
 from darkjax.errors import Stopped, UserError
 
 PROGRAMS = program.commands("darkjax")
@@ -74,6 +74,27 @@ def test_packages_are_programs():
     assert {"darkjax", "darkjax.data", "darkjax.eval", "darkjax.weights"} <= set(PACKAGES)
     found = run("-m", "darkjax.eval")
     assert found.returncode == 0 and not found.stderr and "darkjax.eval.classify" in found.stdout
+
+
+def test_every_program_has_a_verb(capsys):
+    known = verbs.verbs()
+    assert set(known.values()) == PROGRAMS.keys() and len(known) == len(PROGRAMS)
+    assert known["train"] == "darkjax.main" and known["convert"] == "darkjax.data.convert"
+    assert known["weights.convert"] == "darkjax.weights.convert"
+    assert known["flow"] == "darkjax.tools.flow" and known["data.flow"] == "darkjax.data.flow"
+    assert verbs.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {word} " in out and PROGRAMS[known[word]] in out for word in known)
+    with pytest.raises(UserError, match=r"no verb 'trian': did you mean 'train'\?"):
+        verbs.main(["trian"])
+
+
+def test_a_verb_is_its_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x"])
+    with pytest.raises(SystemExit) as end:
+        verbs.main(["embed", "--help"])
+    assert end.value.code == 0 and sys.argv == ["darkjax embed", "--help"]
+    assert capsys.readouterr().out.startswith("usage: python -m darkjax.tools.embed ")
 
 
 @pytest.mark.parametrize(("closed", "said"), [("", ""), ("gone", "gone\n")])

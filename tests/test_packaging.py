@@ -1,14 +1,21 @@
 """The papers and scripts around the code: README, CI, launch files."""
 
+import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+from importlib import metadata
 
 import pytest
+import tiny_run
 import yaml
 
+from darkjax import config as configs
+from darkjax.errors import UserError
 from darkjax.version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -115,6 +122,84 @@ def test_citation_and_changelog_know_the_version():
     assert citation["license"] == "Apache-2.0"
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------- the wheel
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder of programs of a new environment with the wheel in it; what it depends on is taken
+    from this one's packages."""
+    if int(metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip("the wheel is built by setuptools>=77: pip install 'darkjax[test]'")
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("darkjax", "configs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
+    subprocess.run(wheel, check=True)
+    (built,) = out.glob("darkjax-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(out / "venv")], check=True)
+    programs = out / "venv" / "bin"
+    (site,) = (out / "venv").glob("lib/python*/site-packages")
+    # Added as plain folders: an editable darkjax in them stays unseen.
+    (site / "others.pth").write_text("\n".join(sorted({sysconfig.get_path("purelib"),
+                                                      sysconfig.get_path("platlib")})))  # fmt: skip
+    into = ["--python", str(programs / "python"), "install", "--no-deps", "--no-index", str(built)]
+    subprocess.run([*pip, *into], check=True)
+    return programs
+
+
+def shell(programs, folder, *words):
+    """A program of the environment, started in a folder, with nothing of this checkout in sight."""
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    env["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax")
+    return subprocess.run(
+        [str(programs / words[0]), *words[1:]],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_in_an_empty_folder(installed, tmp_path, tiny_folder):
+    where = "import darkjax; print(darkjax.__file__)"
+    assert str(installed.parent) in shell(installed, tmp_path, "python", "-c", where).stdout
+    found = shell(installed, tmp_path, "darkjax", "describe", "--config=lift_arid:demo", "--fields")
+    assert found.returncode == 0 and "student.optim.lr = " in found.stdout, found.stderr
+    c = tiny_run.config(tiny_folder)
+    tiny_run.records(c).close()
+    fields = [f"--config.data.dir={tiny_folder}", "--config.data.num_classes=0"]
+    fields += ["--config.data.size=32,32", "--config.classifier.batch_size=8"]
+    fields += ["--config.classifier.steps=1", "--config.data.synthetic=None"]
+    train = ["train", "--config=supervised:r3d18,demo", "--config.report_clips=1", *fields]
+    found = shell(installed, tmp_path, "darkjax", *train)
+    assert found.returncode == 0, found.stderr
+    assert "top-1@" in found.stdout
+    assert (tmp_path / "runs" / "supervised-r3d18-demo" / "report.html").exists()
+    started = json.loads((tmp_path / "runs/supervised-r3d18-demo/config.json").read_text())
+    assert started["starts"][0]["command"].startswith("python -m darkjax.main --config=supervised")
+    found = shell(installed, tmp_path, "darkjax", "train", "--config=lift_ardi:demo")
+    assert found.returncode == 2 and "or one of actlumos_arid, " in found.stderr
+
+
+def test_a_config_is_found_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    whole = configs.load(f"{ROOT}/configs/supervised.py:demo")
+    for name in ("supervised:demo", "configs/supervised.py:demo", "supervised.py:demo"):
+        assert configs.load(name) == whole
+    (tmp_path / "supervised.py").write_text("def get_config(arg): return 1")
+    with pytest.raises(UserError, match="get_config gave a int"):
+        configs.load("supervised.py:demo")  # her own comes first
+    for name in ("other/supervised.py", "supervise"):
+        with pytest.raises(UserError, match=r"expected a config file .* or one of .*supervised"):
+            configs.load(name)
 
 
 # ---------------------------------------------------------------- programs and clones
