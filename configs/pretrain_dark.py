@@ -42,7 +42,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         del c.classifier
         c.stages = ("pretrain",)
         if not s.published:  # a small network
-            s.batch_size, s.epochs, s.optim.lr, s.optim.warmup_steps = 48, 20, 3e-3, 50
+            s.batch_size, s.epochs, s.eval_every = 48, 20, 5
+            s.optim.lr, s.optim.warmup_steps = 3e-3, 50
     c.lock()
     return c
 

@@ -37,11 +37,13 @@ def small(folder, file, words, stages):
         for name in stages:
             stage = c[name]
             stage.batch_size = 8
-            if stage.method == "darklight":
+            if stage.get("model", {}).get("name") == "views_bert":
                 stage.model.backbone = ml_collections.ConfigDict(NET)
                 del stage.model.backbone.name
             elif "model" in stage:
                 stage.model = ml_collections.ConfigDict(NET)
+            if stage.data.get("sources"):  # a second dataset, which is not drawn here
+                stage.data.sources = ()
             if "enhancer" in stage and stage.enhancer.name != "sci":
                 stage.enhancer.update({"width": 8, "k": 2})
     return c
@@ -54,12 +56,15 @@ def base(folder, file):
         "dtcm_arid": ("demo", ("enhancer", "dtcm")),
         "zero_dce": ("demo", ("enhancer",)),
         "darklight_arid": ("demo,md_bert", ("darklight",)),
+        "actlumos_arid": ("demo", ("pretrain", "teacher", "student")),
         "enhance_matrix": ("quick", ("classifier", "joint")),
     }[file]
     return small(folder, file, words, stages)
 
 
-FILES = ("lift_arid", "dtcm_arid", "zero_dce", "enhance_matrix", "darklight_arid")
+FILES = (
+    "lift_arid", "dtcm_arid", "zero_dce", "enhance_matrix", "darklight_arid", "actlumos_arid",
+)  # fmt: skip
 numbers = st.one_of(
     st.integers(-3, 40),
     st.integers(),

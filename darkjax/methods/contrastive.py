@@ -14,7 +14,9 @@ Deviations (from SimCLR, which learns from pictures; field -> our choice):
 - the projection: `projection` (512, 128), the widths of its two layers, without batch norm;
 - views: the pipeline's windows in time and space, then `augment`; cutmix would mix two clips into
   one and is refused;
-- batch norm over all views of the batch (`bn_group`).
+- batch norm over all views of the batch (`bn_group`);
+- with `accumulate` a clip is told from those of its own part of the batch: the loss is the mean of
+  the parts', which is not that of the whole.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """ActLumos: the loss against its parts, who teaches whom, what is frozen, where it begins."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from darkjax.errors import UserError
 from darkjax.methods import base
 
 TEACHER = {"views": ("dark", "gic"), "supcon": {"weight": 0.25, "projection": (8, 4)}}
+OWN = ("backbone", "bert", "fusion", "head")
 BOTH = {**TEACHER, "distill": {"weight": 2.0, "temperature": 3.0}}
 
 
@@ -123,3 +126,30 @@ def test_each_stage_begins_from_those_before_it(data, tmp_path):
             for _, to in starts._matches(rule, optim.flatten(shapes[rule[0]].get(kind, {})))
         }
         assert own - given == ({"head/kernel", "head/bias"} if kind == "params" else set())
+
+
+@pytest.mark.slow
+def test_parameters_at_the_published_size():
+    """The student is R(2+1)D-BERT; the teacher has the fusion beside it, and what training needs.
+
+    By hand, of 512 channels and a quarter inside: five 1x1x1 convolutions and their batch norms,
+    and a layer of two logits with bias; the projection's two layers have biases.
+    """
+    c = configs.resolve(configs.load(f"{tiny_run.ROOT}/configs/actlumos_arid.py"))
+    counts = {}
+    for name in ("student", "teacher"):
+        made = methods.make(c[name], spec.bare(c, name, tuple("abcdefghijk")))
+        flat = optim.flatten(starts.abstract(made)["params"])
+        for path, leaf in flat.items():
+            part = (name, path.partition("/")[0])
+            counts[part] = counts.get(part, 0) + math.prod(leaf.shape)
+    fusion = 5 * 512 * 128 + 2 * (2 * 128 + 2 * 512) + 2 * 128 + 128 * 2 + 2
+    assert counts["teacher", "fusion"] == fusion
+    assert counts["teacher", "projection"] == 512 * 512 + 512 + 512 * 128 + 128
+    own = {
+        name: sum(n for (of, part), n in counts.items() if of == name and part in OWN)
+        for name in ("student", "teacher")
+    }
+    assert own == {"student": 66_655_122, "teacher": 66_655_122 + fusion}
+    assert counts["student", "teacher"] == own["teacher"]
+    assert ("student", "projection") not in counts and ("student", "fusion") not in counts
