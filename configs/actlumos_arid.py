@@ -105,6 +105,7 @@ def pretrain(student: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Contrast without labels for the student's network, classifier apart."""
     s = common.stage("contrastive", epochs=100, batch_size=64, lr=1e-3)
     pretrain_dark.contrast(s)
+    s.data.sources = ()  # unlabelled clips of several datasets: ((folder, share, False), ...)
     common.luminous(s, "dark")
     s.model = student.model
     s.mean, s.std = student.get_ref("mean"), student.get_ref("std")
