@@ -58,7 +58,7 @@ def read_video(
         decoding error, or the pictures end before the declared length or `end`), or gives one
         frame.
     """
-    av = _import_av()
+    av = import_av()
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f"missing file: expected a video at {path}")
@@ -81,7 +81,7 @@ def read_video(
             scaler = av.video.reformatter.VideoReformatter()
             for frame in timing.chosen(timed, path, fps=fps, start=start, end=end):
                 again = frame is before  # shown twice at a higher rate
-                frames.append(frames[-1] if again else _pixels(frame, short_side, path, scaler))
+                frames.append(frames[-1] if again else pixels(frame, short_side, path, scaler))
                 before = frame
                 if len(frames) == max_frames:
                     break
@@ -141,12 +141,12 @@ def _timed(
 def _sought(container: Any, stream: Any, seconds: float) -> bool:
     try:
         container.seek(int(seconds / stream.time_base), stream=stream)
-    except _import_av().FFmpegError:
+    except import_av().FFmpegError:
         return False  # not seekable; the position is as it was
     return True
 
 
-def _pixels(frame: Any, short_side: int | None, path: pathlib.Path, scaler: Any) -> np.ndarray:
+def pixels(frame: Any, short_side: int | None, path: pathlib.Path, scaler: Any) -> np.ndarray:
     """One PyAV frame, resized and upright: uint8 [H, W, 3], or uint16 [H, W] of deep grey."""
     height, width = frame.height, frame.width
     deep = frame.format.name.startswith("gray") and frame.format.components[0].bits > 8
@@ -230,7 +230,7 @@ def write_video(
     """
     import fractions
 
-    av = _import_av()
+    av = import_av()
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise UserError(f"expected uint8 [T, H, W, 3]; found {frames.dtype} {frames.shape}")
@@ -252,7 +252,7 @@ def write_video(
         container.mux(stream.encode())
 
 
-def _import_av() -> Any:
+def import_av() -> Any:
     try:
         import av
     except ImportError as error:

@@ -149,9 +149,9 @@ def _raw_mode(image: Any) -> str:
 
 def _deep(path: pathlib.Path) -> np.ndarray:
     """16 bits for a channel, by PyAV."""
-    from darkjax.data.decode import _import_av
+    from darkjax.data.decode import import_av
 
-    av = _import_av()
+    av = import_av()
     try:
         with av.open(os.fspath(path)) as container:
             pixels = next(container.decode(video=0)).to_ndarray(format="rgb48le")
