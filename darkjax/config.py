@@ -29,7 +29,7 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> ml_collections
       UserError: no such file, an error inside it (with its line), an unknown word, field or value.
     """
     file, _, words = str(path).partition(":")
-    file = str(_found(file))
+    file = str(found(file))
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or spec.loader is None or not pathlib.Path(file).is_file():
         known = sorted(p.stem for p in _own().glob("*.py") if p.stem != "common")
@@ -55,7 +55,7 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> ml_collections
     return config
 
 
-def _found(file: str) -> pathlib.Path:
+def found(file: str) -> pathlib.Path:
     """The file that is meant: this one, or of that name among darkjax's own."""
     path = pathlib.Path(file)
     if not path.suffix and path.with_suffix(".py").is_file():

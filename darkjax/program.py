@@ -77,6 +77,11 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 fault`, `2 faults`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def commands(package: str) -> dict[str, str]:
     """The modules at or below a package that can be run, and the first lines of their docstrings.
 

@@ -76,6 +76,8 @@ def test_evaluation_may_change_unless_it_chooses_the_weights(config):
 def test_the_data_and_the_sources_count(config):
     one = identity.of(config, "student", "d", {"teacher": "step 4, abc"})
     assert list(identity.changes(one, {**one, "data.digest": "e"})) == ["data.digest"]
+    long = identity.changes({**one, "data.digest": "a" * 64}, {**one, "data.digest": "b" * 64})
+    assert identity.told(long) == f"data.digest ({'a' * 12}…, now {'b' * 12}…)"
     source = "student.init_from[teacher]"
     assert list(identity.changes(one, {**one, source: "step 9, abc"})) == [source]
     assert not identity.changes(one, {**one, source: None})  # gone: its weights are in ours

@@ -1,5 +1,6 @@
 """`darkjax.load`: any video is judged as the evaluation judges its clips."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,12 +10,15 @@ import pytest
 import tiny_run
 
 import darkjax
-from darkjax import experiment, loaded
+from darkjax import config as configs
+from darkjax import experiment, loaded, trained
 from darkjax.data.catalog import get_dataset
 from darkjax.data.convert import convert
 from darkjax.data.decode import write_video
 from darkjax.data.records import Records
 from darkjax.errors import UserError
+from darkjax.eval import collect
+from darkjax.tools import evaluate
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -134,8 +138,6 @@ def test_older_checkpoints_ask_their_records(made, model, monkeypatch):
 
 def test_a_run_is_judged_on_other_records(made, tmp_path, capsys):
     """By its own config: the same clips give the same, classes are matched by name."""
-    from darkjax.tools import evaluate
-
     run, folder = made
     kept = np.load(run / "teacher" / "predictions.npz")
     same = evaluate.evaluate(run, folder, "same")
@@ -171,3 +173,23 @@ def test_a_run_is_judged_on_other_records(made, tmp_path, capsys):
     ):
         with pytest.raises(UserError, match=said):
             evaluate.main([*flags, flag])
+
+
+def test_the_report_shows_what_was_enhanced_where_something_was(made, monkeypatch):
+    run, folder = made
+    config, _ = evaluate.config_of(run)
+    config, load = configs.resolve(config), trained.load
+
+    def dark(*args):
+        found = load(*args)
+        config = found.method.config.copy_and_resolve_references()
+        config.luminous_input = "dark"
+        return found._replace(method=dataclasses.replace(found.method, config=config))
+
+    with Records(folder) as records:
+        rows = records.select("test")[:1]
+        (gamma,) = collect.pictures(config, str(run), records, rows)
+        monkeypatch.setattr(trained, "load", dark)
+        (same,) = collect.pictures(config, str(run), records, rows)
+    assert gamma.enhanced.mean() > gamma.frames.mean() + 10 and same.enhanced is None
+    np.testing.assert_array_equal(gamma.frames, same.frames)

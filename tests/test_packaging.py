@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from importlib import metadata
 
 import pytest
@@ -165,6 +166,16 @@ def shell(programs, folder, *words):
         capture_output=True,
         text=True,
     )
+
+
+def test_all_has_what_notebooks_and_tensorboard_need():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (every,) = extras["all"]
+    names = re.search(r"\[(.*)\]", every)[1].split(",")
+    found = {re.match(r"[\w-]+", need)[0] for name in names for need in extras[name]}
+    assert {"ipykernel", "notebook", "tensorboard", "tensorboardX", "av", "pillow"} <= found
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax import program
 from darkjax.data import card as card_file
 from darkjax.data import cardcheck, example, index, remote, tfrecord
 from darkjax.data.progress import Progress
@@ -68,9 +69,10 @@ def report(directory: str | os.PathLike[str]) -> int:
     size = sum(s["bytes"] for s in shards) / 1e6
     for fault in faults:
         print(f"fault: {fault}")
+    records = sum(s["records"] for s in shards)
     print(
-        f"{len(faults)} faults in {sum(s['records'] for s in shards)} records of {len(shards)} "
-        f"shards, {size:.1f} MB at {size / seconds:.0f} MB/s"
+        f"{program.counted(len(faults), 'fault')} in {records} records of {len(shards)} shards, "
+        f"{size:.1f} MB at {size / seconds:.0f} MB/s"
     )
     return 1 if faults else 0
 

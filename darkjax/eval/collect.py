@@ -109,7 +109,7 @@ def pictures(
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
             seen = jax.device_get(look(variables, batch))
-            clip = int(batch["clip"][0])
+            clip, video = int(batch["clip"][0]), to_uint8(seen.video[0])
             probabilities = np.zeros(1) if predicted is None else predicted[clip]
             best = int(probabilities.argmax())
             shown.append(
@@ -119,7 +119,8 @@ def pictures(
                     predicted=None if predicted is None else records.classes[best],
                     probability=float(probabilities[best]),
                     frames=batch["video"][0],
-                    enhanced=to_uint8(seen.video[0]),
+                    # Where nothing enhances, a second strip would say the same.
+                    enhanced=None if np.array_equal(video, batch["video"][0]) else video,
                     attention=None if seen.heat is None else np.asarray(seen.heat[0]),
                 )
             )

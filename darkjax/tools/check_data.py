@@ -283,7 +283,8 @@ def text(found: Found) -> str:
     lines += [f"fault: {line}" for line in found["faults"]]
     read, clips = found["read"], found["clips"]
     lines.append(
-        f"{len(found['faults'])} faults, {len(found['notes'])} notes; frames of "
+        f"{program.counted(len(found['faults']), 'fault')}, "
+        f"{program.counted(len(found['notes']), 'note')}; frames of "
         f"{'all' if read == clips else read} of {clips} clips were read"
     )
     return "\n".join(lines)

@@ -84,7 +84,7 @@ def fields(path: str) -> None:
     from darkjax import ranges
 
     config = configs.load(path)
-    remarks = _remarks(path.partition(":")[0])
+    remarks = _remarks(str(configs.found(path.partition(":")[0])))
     for field in ranges.walk(config):
         check = field.check.text if field.check else "not a field that anything reads"
         remark = remarks.get(field.path.rpartition(".")[2])

@@ -22,6 +22,7 @@ import numpy as np
 from absl import logging
 
 from darkjax import files, npy, program
+from darkjax.data import folders
 from darkjax.errors import UserError
 
 
@@ -129,7 +130,13 @@ def _read(path: str) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"--input={path}: no such file") from None
     except (OSError, ValueError) as e:
-        raise UserError(f"--input={path}: expected one array (.npy): {e}") from e
+        said = f"--input={path}: expected one array (.npy): {e}"
+        if pathlib.Path(path).suffix.lower() in folders.VIDEO_SUFFIXES:
+            said = (
+                f"--input={path} is a video: expected one array (.npy) of decoded frames; a "
+                "trained run takes videos, `python -m darkjax.tools.predict --run=RUN VIDEO`"
+            )
+        raise UserError(said) from e
 
 
 def _write(path: pathlib.Path, found: dict[str, np.ndarray]) -> None:

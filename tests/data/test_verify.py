@@ -57,7 +57,7 @@ def test_every_flipped_byte_is_found_and_named(folder, capsys):
     flip_byte(shard, start + 9)
     assert cli.main(["--verify", str(folder)]) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("fault: ") and "1 faults in 10 records" in printed
+    assert printed.startswith("fault: ") and "\n1 fault in 10 records" in printed
 
 
 def test_repair_as_the_fault_says(folder):

@@ -227,6 +227,10 @@ def test_an_npy_that_declares_more_than_it_holds(shape, tmp_path, capsys, most_m
     assert forward.main(["--weights=w", f"--input={tmp_path}/x.npy", "--output=y.npz"]) == 2
     error = capsys.readouterr().err
     assert "x.npy: expected one array (.npy)" in error and error.count("\n") == 1
+    (tmp_path / "x.npy").rename(tmp_path / "x.mp4")
+    assert forward.main(["--weights=w", f"--input={tmp_path}/x.mp4", "--output=y.npz"]) == 2
+    error = capsys.readouterr().err
+    assert "x.mp4 is a video: " in error and "darkjax.tools.predict" in error
 
 
 def safetensors(arrays, change=None, **types):
