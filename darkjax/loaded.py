@@ -154,6 +154,23 @@ class Model:
         concluded = self.method.concluded(self.variables, means)
         return np.asarray(next(iter(concluded.values())), np.float64)
 
+    def look(self, video: Video, fps: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the network saw of the middle of a video, and where it looked (`Method.look`).
+
+        Args and errors are those of `preprocess`.
+
+        Returns:
+          uint8 [T', h, w, C], and float32 [t, u, v] in [0, 1], or None: the method has no heat map.
+        """
+        views = dataclasses.replace(self.views, views_clips=1, views_crops=1)
+        found = self._look(self._placed, _batch(self.preprocess(video, fps, views)))
+        shown = np.rint(np.clip(np.asarray(found.video[0]), 0, 1) * 255).astype(np.uint8)
+        return shown, None if found.heat is None else np.asarray(found.heat[0], np.float32)
+
+    @functools.cached_property
+    def _look(self) -> Any:
+        return jax.jit(lambda v, b: self.method.look(b, self.method.predict(v, b)[1]))
+
     @property
     def _stage(self) -> Any:
         return self.config[pathlib.Path(self.where).name]
@@ -179,10 +196,7 @@ class Model:
             part = views[start : start + MOST]
             size = 1 << (len(part) - 1).bit_length()  # few sizes: each is compiled anew
             video = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-            none = np.zeros(size, np.int32)
-            batch: dict[str, Any] = dict.fromkeys(("label", "clip", "view", "domain"), none)
-            batch |= {"video": video, "mask": np.ones(size, np.float32)}
-            found.append(jax.tree.map(np.asarray, self._step(self._placed, batch)))
+            found.append(jax.tree.map(np.asarray, self._step(self._placed, _batch(video))))
         return jax.tree.map(lambda *x: np.concatenate(x)[: len(views)], *found)
 
     def _frames(self, video: Video, fps: float | None) -> np.ndarray:
@@ -214,6 +228,13 @@ class Model:
             return frames
         own = {k: flow[k] for k in ("method", "bound", "enhance")}
         return Recipe(**own, options=tuple((k, v) for k, v in flow.items() if k not in own))(frames)
+
+
+def _batch(video: np.ndarray) -> dict[str, Any]:
+    """Views uint8 [N, T, h, w, C] as a batch without labels."""
+    none = np.zeros(len(video), np.int32)
+    batch: dict[str, Any] = dict.fromkeys(("label", "clip", "view", "domain"), none)
+    return batch | {"video": video, "mask": np.ones(len(video), np.float32)}
 
 
 def load(run: str | os.PathLike[str]) -> Model:

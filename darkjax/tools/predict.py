@@ -13,8 +13,9 @@ of --window seconds every --stride seconds, and neighbours with the same answer 
 more than a window of frames is in memory.
 
 --output=x.jsonl or x.csv: a line a clip or segment, written as it is found; x.mp4 (of one video):
-the video with what is done written on it. A file that cannot be read is one line on stderr, the
-others are still done, and the exit status is 1; it is 2 where nothing could be started.
+the video with what is done written on it, what the network sees beside it, and where it looks. A
+file that cannot be read is one line on stderr, the others are still done, and the exit status is 1;
+it is 2 where nothing could be started.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if kind == ".mp4" and not failed:
         from darkjax.eval import annotate
 
-        annotate.video(inputs[0], args.output, [(f.start, f.end, *f.top[0]) for f in every])
+        said = [(f.start, f.end, *f.top[0]) for f in every]
+        annotate.video(inputs[0], args.output, said, model)
     if failed:
         print(f"{failed} of {len(inputs)} inputs failed", file=sys.stderr)
     return 1 if failed else 0

@@ -28,6 +28,11 @@ class Colour(methods.Method):
         colour = batch["video"].astype(jnp.float32).mean((1, 2, 3)) / 255
         return 20 * colour, {"pre_logits": colour}
 
+    def look(self, batch, out):
+        """It looks at the right half."""
+        right = jnp.broadcast_to(jnp.array([0.0, 1.0]), (1, 2, 2, 2))
+        return methods.Look(methods.base.to_float(batch["video"]), right)
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -135,7 +140,12 @@ def test_an_annotated_video(program, tmp_path):
     write_video(large, np.repeat(np.repeat(colours(2, 2), 4, 1), 4, 2), RATE)
     assert program(large, f"--output={out}") == 0
     before, after = read_video(large), read_video(out)
-    assert after.frames.shape == before.frames.shape and after.fps == before.fps
+    assert after.frames.shape[:3] == (40, 96, 128 + 48) and after.fps == before.fps
+    # Right of it what the network saw, and below that where it looked.
+    right, after = after.frames[:, :, 128:], after._replace(frames=after.frames[:, :, :128])
+    assert np.abs(right[:20, 4:44, 4:44] - np.array([200.0, 0, 0])).mean() < 12
+    assert np.abs(right[22:, 4:44, 4:44] - np.array([0, 200.0, 0])).mean() < 12
+    assert right[:20, 52:92, 28:44].mean() > right[:20, 52:92, 4:20].mean() + 30
     # The picture is as it was; above it is black with letters, below a bar of the probability.
     assert np.abs(after.frames.astype(float) - before.frames)[:, 30:80].mean() < 5
     assert after.frames[:, :6, -20:].mean() < 30 < after.frames[:, 2:14, 4:40].max()
