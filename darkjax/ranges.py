@@ -75,6 +75,7 @@ _RENDERED: dict[str, Check] = {
     ".flow.enhance": word("", *enhance.METHODS),
     ".name": NAME,
     ".seed": integer(0, 2**31 - 1),
+    **{f".{field}": SHARE for field in ("approach", "near", "static", "blocks", "lines")},
 }
 # STAGE is any stage's section; a field that not all methods have stands under those that read it.
 # `*` stands for any name.

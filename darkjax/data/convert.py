@@ -250,6 +250,8 @@ def _parser() -> program.Parser:
     add("--groups", type=_counts, help="synthetic: recording groups, train:8,test:4")
     for name in ("frames", "height", "width", "seed"):
         add(f"--{name}", type=int, help="synthetic: of the rendered clips")
+    for name in WORLD:
+        add(f"--{name}", type=float, help="synthetic: share of richer clips (docs/data.md)")
     add("--classes_file", metavar="FILE", help="class names in label order, one a line")
     add("--split_file", metavar="FILE", help="arid15, iitr_iar, infar, xd145: path,split[,group]")
     add("--table", metavar="FILE", help="csv: path,label[,start,end,group,split]")
@@ -257,7 +259,9 @@ def _parser() -> program.Parser:
     return parser
 
 
+WORLD = ("approach", "near", "static", "blocks", "lines")
 DATASET_OPTIONS = (
+    *WORLD,
     "domain", "classes", "clips_per_class", "groups", "frames", "height", "width", "seed",
     "classes_file", "split_file", "table", "fps_of_frames",
 )  # fmt: skip

@@ -7,6 +7,7 @@ import functools
 
 import numpy as np
 
+from darkjax.data.rendering import world
 from darkjax.data.rendering.raster import CHANNELS
 
 Vec = np.ndarray
@@ -79,8 +80,11 @@ def _things(rng: np.random.Generator, canvas: Vec, y: Vec, x: Vec, floor: float)
 
 
 @functools.lru_cache(maxsize=64)
-def room(group: int, height: int, width: int) -> Room:
-    """The room of one recording session, at one frame size; a pure function, remembered."""
+def room(group: int, height: int, width: int, lines: float = 0.0) -> Room:
+    """The room of one recording session, at one frame size; a pure function, remembered.
+
+    `lines` is the share of rooms whose walls have strong vertical structures (`world.lined`).
+    """
     rng = np.random.default_rng([0x0FF1CE, group])
     margin = int(np.ceil(0.2 * height))
     rows, columns = height + 2 * margin, int(np.ceil(1.1 * width))
@@ -95,6 +99,7 @@ def room(group: int, height: int, width: int) -> Room:
     canvas[..., :3] = _paint(rng, 0.04) * (_wall(rng, y, x) * (1 + texture))[..., None]
     heat = 0.18 + 0.14 * smooth_noise(rng, rows, columns, 3)
     canvas[..., 4] = heat
+    world.lined(canvas, y, x, floor, group, lines)
     _things(rng, canvas, y, x, floor)
     below = np.broadcast_to(y > floor, (rows, columns))
     tile = rng.uniform(0.1, 0.3)

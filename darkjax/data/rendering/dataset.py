@@ -1,6 +1,7 @@
 """The rendered dataset: clips that are drawn, so that everything runs without a download."""
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping
 
@@ -9,12 +10,13 @@ import numpy as np
 from darkjax.data.clip import Clip, Count, Root, deal_folds
 from darkjax.data.decode import Video
 from darkjax.data.rendering import synthetic
+from darkjax.data.rendering import world as worlds
 from darkjax.errors import UserError
 
 ACTIONS = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Synthetic:
     """Clips drawn by `darkjax.data.rendering.synthetic`, in its classes, groups and light.
 
@@ -25,6 +27,8 @@ class Synthetic:
       frames, height, width, fps: of every clip; sizes in pixels.
       domain: the light the clips are seen in, one of the renderer's names.
       seed: of the whole dataset.
+      approach, near, static, blocks, lines: shares of the clips in which the world is richer
+        (`rendering.world.World`).
     """
 
     name: str = "synthetic"
@@ -39,6 +43,33 @@ class Synthetic:
     fps: float = 30.0
     domain: str = "dark"
     seed: int = 0
+    approach: float = 0.0
+    near: float = 0.0
+    static: float = 0.0
+    blocks: float = 0.0
+    lines: float = 0.0
+
+    def __repr__(self) -> str:
+        """Of the richer world only what is asked for: shards that were drawn before are known by
+        this text, and are those of a world without it."""
+        plain = dataclasses.asdict(worlds.PLAIN)
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        shown = {k: v for k, v in own.items() if k not in plain or v != plain[k]}
+        return f"Synthetic({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+    @property
+    def world(self) -> worlds.World:
+        """How rich it is."""
+        return worlds.World(
+            *(getattr(self, field.name) for field in dataclasses.fields(worlds.World))
+        )
+
+    @property
+    def sha256(self) -> str | None:
+        """Of what makes the world richer, for the card; None of a plain one."""
+        if self.world == worlds.PLAIN:
+            return None
+        return hashlib.sha256(repr(self.world).encode()).hexdigest()
 
     def class_names(self, root: pathlib.Path | None = None) -> tuple[str, ...]:
         """The actions, in label order; `root` is not used."""
@@ -76,15 +107,20 @@ class Synthetic:
                 f"expected a rendered clip's own short side {min(self.height, self.width)}; found "
                 f"--short_side={short_side}: give --height and --width instead"
             )
-        drawn = synthetic.render(
+        drawn = self.render(clip, self.frames if max_frames is None else max_frames)
+        return Video(np.asarray(drawn.video), float(drawn.fps))
+
+    def render(self, clip: Clip, frames: int) -> synthetic.Rendered:
+        """One clip and the truth about it, at most that many frames; without its flow."""
+        return synthetic.render(
             self.classes[clip.label],
             seed=clip.seed,
             group=clip.group_index,
-            frames=self.frames if max_frames is None else min(self.frames, max_frames),
+            frames=min(self.frames, frames),
             height=self.height,
             width=self.width,
             fps=self.fps,
             domain=self.domain,
             want_flow=False,
+            world=self.world,
         )
-        return Video(np.asarray(drawn.video), float(drawn.fps))

@@ -162,8 +162,10 @@ def _motion(st: Strokes, px: _Pixels) -> Vec:
     return there - back
 
 
-def paint(canvas: Vec, st: Strokes, light: Vec, flow: Vec | None = None) -> None:
+def paint(canvas: Vec, st: Strokes, light: Vec, flow: Vec | None = None) -> Vec:
     """Composite capsules over ``canvas`` float32 [T, H, W, 5] in place, far ones first.
+
+    Returns where they are: bool [T, H, W], pixels of which they cover more than half.
 
     Args:
       canvas: red, green, blue, lamp, heat; changed in place.
@@ -181,8 +183,11 @@ def paint(canvas: Vec, st: Strokes, light: Vec, flow: Vec | None = None) -> None
         where = px.where[lo:hi]
         under = flat[where]
         flat[where] = under + px.alpha[lo:hi, None] * (colour[lo:hi] - under)
+    mask = np.zeros(frames * height * width, bool)
+    mask[px.where[px.alpha > 0.5]] = True
+    mask = mask.reshape(frames, height, width)
     if flow is None or frames < 2:
-        return
+        return mask
     kept = np.flatnonzero((px.alpha > 0.5) & (px.frame < frames - 1))
     # of all capsules over a pixel the last one painted stays; only it needs its motion
     front = np.full(frames * height * width, -1, np.int64)
@@ -190,3 +195,4 @@ def paint(canvas: Vec, st: Strokes, light: Vec, flow: Vec | None = None) -> None
     top = front[front >= 0]
     top_px = _Pixels(**{f.name: getattr(px, f.name)[top] for f in dataclasses.fields(px)})
     flow.reshape(-1, 2)[top_px.where] = _motion(st, top_px)
+    return mask

@@ -53,6 +53,8 @@ class View:
     ground: float  # image row of the floor under the first figure
     pitch: float
     shift: Vec
+    distance: float = 0.0  # heights from the camera to the origin; 0: hardly any perspective
+    eye: float = 0.0  # the camera's own height, where there is a distance
 
 
 def _held(prop: Prop, hand: Vec, yaw: Vec, stage: Stage) -> list[Capsule]:
@@ -161,8 +163,13 @@ def cast(act: Act, stage: Stage, heading: float) -> list[Capsule]:
 def project(points: Vec, view: View) -> tuple[Vec, Vec, Vec]:
     """World points [T, P, 3] to pixels [T, P, 2], depth [T, P] and pixels per height [T, P]."""
     x, y, z = np.moveaxis(points, -1, 0)
-    scale = view.scale * np.clip(1 + 0.18 * z, 0.5, 1.6)  # nearer is larger
     cp, sp = np.cos(view.pitch), np.sin(view.pitch)
+    if view.distance:  # a pinhole that looks straight ahead
+        scale = view.scale * view.distance / np.maximum(view.distance - z, 0.3)
+        horizon = view.ground - view.scale * view.eye
+        image = np.stack([view.x + scale * x, horizon + scale * (view.eye - y)], -1)
+        return image - view.shift[:, None], z, scale
+    scale = view.scale * np.clip(1 + 0.18 * z, 0.5, 1.6)  # nearer is larger
     image = np.stack([view.x + scale * x, view.ground - scale * (y * cp - z * sp)], -1)
     return image - view.shift[:, None], z * cp + y * sp, scale
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from darkjax.data.class_names import ARID11, INFAR12
 from darkjax.data.rendering import background, camera, motions, raster, scene, two_person
+from darkjax.data.rendering import world as worlds
 from darkjax.data.rendering.figure import shadow_radius
 from darkjax.errors import UserError
 from darkjax.nearest import did_you_mean, nearest
@@ -66,6 +67,7 @@ class Rendered:
     flow: Vec  # float32 [T-1, H, W, 2]; [0, H, W, 2] if not asked for
     fps: float
     group: int
+    mask: Vec  # bool [T, H, W]: people and things before the room, which is all else
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,29 +127,50 @@ def _travel(act: motions.Act, path: float, room_x: float, rng: np.random.Generat
 
 
 def _film(
-    act: motions.Act, t: Vec, stage: scene.Stage, height: int, width: int, rng: np.random.Generator
+    act: motions.Act,
+    t: Vec,
+    stage: scene.Stage,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    shot: worlds.Shot,
 ) -> tuple[scene.View, float]:
     """Choose scale, place, heading and the camera's motion. Returns the view and the heading."""
+    path = act.poses[0].root.copy()  # `_travel` may take it away
     heading = _heading(act, rng)
     scale = rng.uniform(*stage.size) * height * (0.92 if len(act.poses) == 2 else 1.0)
+    if shot.near:
+        scale = shot.rng.uniform(0.8, 1.2 if act.travels else 1.8) * height
     shake = np.zeros((len(t), 2))
     for hz in (0.6, 1.3, 2.7):  # a hand's tremor: less amplitude at higher rates
         phase = rng.uniform(0, 2 * np.pi, 2)
         shake += np.sin(2 * np.pi * hz * t[:, None] + phase) * (stage.steady * width * 0.5 / hz)
     drift = rng.uniform(-1, 1) * 0.12 * width * (rng.uniform() < 0.5)
     shake[:, 0] += drift * (t - t.mean()) / max(np.ptp(t), 1e-6)
+    if shot.static:
+        shake[:] = 0
+    steady = shake.copy()  # before anybody is followed
     centre = rng.uniform(0.4, 0.6) * width
     if act.travels:
         heading = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.7) * np.pi)
         across = np.abs(np.sin(heading + stage.swing)) * np.ptp(act.poses[0].root[:, 2])
         share = _travel(act, float(across), 0.75 * width / scale, rng)
+        if shot.static or shot.approach:
+            act.poses[0].root[:] = path
+            share = max(0.0, 1 - 1.2 * width / scale / max(float(across), 1e-6))
         walked = act.poses[0].root[:, 2] * np.sin(heading + stage.swing)
         shake[:, 0] += share * scale * walked
     elif len(act.poses) == 2:
         between = 0.5 * act.poses[1].root[:, 2].mean() * np.sin(heading + stage.swing)
         centre -= scale * between
     ground = height * rng.uniform(0.47, 0.55) + scale * 0.5
-    view = scene.View(scale, centre, min(ground, 0.97 * height), stage.pitch, shake)
+    ground = min(ground, 0.97 * height)
+    if shot.near:  # the head is in the frame, the feet are where they may be
+        ground = scale + shot.rng.uniform(0.02, 0.2) * height
+    view = scene.View(scale, centre, ground, stage.pitch, shake)
+    if shot.approach:
+        still = dataclasses.replace(view, shift=shake * 0 if shot.static else steady)
+        return worlds.approach(shot, path, height, width, still)
     return view, heading + stage.swing
 
 
@@ -177,6 +200,7 @@ def render(
     fps: float = 30.0,
     domain: str = "dark",
     want_flow: bool = True,
+    world: worlds.World = worlds.PLAIN,
 ) -> Rendered:
     """Render one clip; the same arguments give the same bytes.
 
@@ -187,6 +211,7 @@ def render(
       frames, height, width: the clip's size; fps: frames per second.
       domain: ``dark`` (ARID-like), ``day``, or ``thermal`` (InFAR-like).
       want_flow: False skips the optical flow, which then is empty.
+      world: what is added to a plain one.
 
     Raises:
       UserError: unknown action or domain, negative seed or group, a size under 16 pixels.
@@ -205,11 +230,13 @@ def render(
     word = zlib.crc32(make.__name__.encode())
     rng = np.random.default_rng([int(seed), int(group), word])
     sensor = np.random.default_rng([int(seed), int(group), word, DOMAINS.index(domain)])
-    stage, room = scene.Stage.draw(int(group)), background.room(int(group), height, width)
+    stage = scene.Stage.draw(int(group))
+    room = background.room(int(group), height, width, world.lines)
 
     t = np.arange(frames) / fps
     act = make(t, rng)
-    view, heading = _film(act, t, stage, height, width, rng)
+    shot = worlds.Shot.draw(world, act.travels, [int(seed), int(group), word])
+    view, heading = _film(act, t, stage, height, width, rng, shot)
     act.props += scene.furniture(act, heading, rng)
     start = np.array([rng.uniform(0, room.period), rng.uniform(-0.06, 0.06) * height])
     canvas = background.look(room.canvas, view.shift + start, room, height, width)
@@ -219,17 +246,18 @@ def render(
         still = -np.diff(view.shift, axis=0).astype(np.float32)[:, None, None]
         flow = np.broadcast_to(still, (frames - 1, height, width, 2)).copy()
     parts = scene.strokes(scene.cast(act, stage, heading), view)
-    raster.paint(canvas, parts, stage.light, flow if len(flow) else None)
+    mask = raster.paint(canvas, parts, stage.light, flow if len(flow) else None)
 
     bright = camera.to_bytes(canvas[..., :3])
     if domain == "dark":
         light = background.look(room.light, view.shift + start, room, height, width)
         video = camera.dark(bright, light, canvas[..., 3:4], sensor)
+        video = worlds.blocks(video, shot.rng) if shot.blocks else video
     elif domain == "day":
         video = camera.day(bright, sensor)
     else:
         video = camera.thermal(canvas[..., 4:5], sensor)
-    return Rendered(video, bright, flow, float(fps), int(group))
+    return Rendered(video, bright, flow, float(fps), int(group), mask)
 
 
 def recipes(
