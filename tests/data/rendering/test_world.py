@@ -63,13 +63,24 @@ def test_runners_grow_when_they_come_and_shrink_when_they_go(monkeypatch):
     came = went = 0
     grown: dict[float, list[float]] = {0.0: [], 1.0: []}
     for seed in range(8):
-        for share, found in grown.items():
-            tall = heights(clip("Run", seed, approach=share, static=1.0, domain="day").mask)
-            found.append(tall.max() / max(np.quantile(tall, 0.1), 1))
-        came += np.argmax(tall) > np.argmin(tall)
-        went += np.argmax(tall) < np.argmin(tall)
-    assert min(grown[1.0]) > 1.4 and np.median(grown[1.0]) > 1.3 * np.median(grown[0.0]), grown
+        for share, found in grown.items():  # areas: the feet of those who are near are not seen
+            mask = clip("Run", seed, approach=share, static=1.0, domain="day").mask
+            area = mask.sum((1, 2))
+            found.append(np.quantile(area, 0.9) / max(np.quantile(area, 0.2), 1))
+        came += np.argmax(area) > np.argmin(area)
+        went += np.argmax(area) < np.argmin(area)
+    assert np.median(grown[1.0]) > 2 > np.median(grown[0.0]), grown
     assert came and went
+
+
+def test_whoever_comes_is_seen_in_perspective():
+    """Twice as near is twice as large, and the horizon stays at the height of the eyes."""
+    view = scene.View(20.0, 24.0, 30.0, 0.0, np.zeros((1, 2)), distance=4.0, eye=0.9)
+    at = np.array([[[0.0, 0.9, 0.0], [0.0, 0.9, 2.0], [0.5, 0.0, 2.0]]])
+    image, depth, scale = scene.project(at, view)
+    np.testing.assert_allclose(scale, [[20, 40, 40]])
+    np.testing.assert_allclose(image, [[[24, 12], [24, 12], [44, 48]]])
+    np.testing.assert_allclose(depth, [[0, 2, 2]])
 
 
 def test_a_near_camera_fills_the_frame_and_keeps_the_head():

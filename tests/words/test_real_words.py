@@ -1,0 +1,62 @@
+"""Rendered clips judged on real ones: the world, the input and the training by their words."""
+
+import itertools
+
+import both_orders
+import pytest
+import tiny_run
+
+from configs import real_arid6
+from darkjax import config as configs
+from darkjax import preflight, ranges, spec
+from darkjax.data.class_names import ARID11
+from darkjax.data.rendering.dataset import ACTIONS, Synthetic
+from darkjax.data.rendering.world import PLAIN
+
+EVERY = [word for group in real_arid6.WORDS.values() for word in group]
+
+
+def load(*words):
+    return configs.load(f"{tiny_run.ROOT}/configs/real_arid6.py:{','.join(words)}")
+
+
+def refused(pair):
+    """Two inputs, or two trainings."""
+    return any(set(pair) <= set(group) for group in ((*EVERY[1:4],), (*EVERY[4:6],)))
+
+
+@pytest.mark.parametrize("pair", [*itertools.combinations(EVERY, 2)], ids=",".join)
+def test_every_pair_is_one_config_in_both_orders_or_is_refused_by_name(pair):
+    both_orders.agree(load, pair, refused(pair))
+
+
+@pytest.mark.parametrize("words", [(), *((word,) for word in EVERY)], ids=str)
+def test_every_word_can_be_built(words):
+    c = load(*words)
+    ranges.check(c)
+    c = configs.resolve(c)
+    for name in c.stages:
+        preflight.build(c, name, spec.bare(c, name, ACTIONS))
+    assert set(ACTIONS) <= set(ARID11)
+
+
+def test_labels_of_real_clips_are_unknown_but_where_they_are_asked_for():
+    for words in ((), ("gamma",), ("adapt",), ("full",)):
+        c = load(*words)
+        assert all(not labelled for folder, _, labelled in c.data.sources if folder != "source")
+        assert c[c.stages[-1]].keep_best == "" and c.data.source_synthetic is not None
+    c = load("finetune")
+    assert (c.finetune.data.sources, c.finetune.data.split) == ((), "fold")
+    assert configs.data_of(configs.resolve(c), "rendered").sources == (("source", 1.0, True),)
+
+
+def test_the_worlds():
+    rich, plain = (Synthetic(**load(*w).data.source_synthetic) for w in ((), ("plain_world",)))
+    assert plain.world == PLAIN and all(vars(rich.world).values())
+    assert (len(rich.clips()), len({clip.group for clip in rich.clips()})) == (1800, 150)
+
+
+def test_inputs():
+    assert load().rendered.luminous_input == load("adapt").adapt.luminous_input == "motion"
+    for word in real_arid6.INPUTS:
+        assert load(word, "finetune").finetune.luminous_input == word
