@@ -91,10 +91,9 @@ def room(group: int, height: int, width: int, lines: float = 0.0) -> Room:
     y = ((np.arange(rows) - margin) / height)[:, None]  # 0 and 1 are the frame's edges
     x = (np.arange(columns) / height)[None]
     floor = rng.uniform(0.52, 0.68)
-    texture = sum(
-        (smooth_noise(rng, rows, columns, cells) - 0.5) * gain
-        for cells, gain in ((4, 0.35), (14, 0.2), (40, 0.2))
-    )
+    texture = np.zeros((rows, columns))
+    for cells, gain in ((4, 0.35), (14, 0.2), (40, 0.2)):
+        texture = texture + (smooth_noise(rng, rows, columns, cells) - 0.5) * gain
     canvas = np.zeros((rows, columns, CHANNELS), np.float32)
     canvas[..., :3] = _paint(rng, 0.04) * (_wall(rng, y, x) * (1 + texture))[..., None]
     heat = 0.18 + 0.14 * smooth_noise(rng, rows, columns, 3)
