@@ -40,7 +40,7 @@ COST = "cost.json"  # beside the run: what is known of it only while it trains
 
 
 class Run(NamedTuple):
-    """A finished training: `top` top-1 in [0, 1], parameters, CPU seconds."""
+    """A finished training: `top` top-1 in [0, 1], parameters, CPU seconds (nan: it was stopped)."""
 
     top: float
     parameters: int
@@ -77,14 +77,15 @@ def trained(args: argparse.Namespace, row: str, seed: int) -> Run:
         c.data.synthetic, c.data.num_classes = None, 0
     folder = pathlib.Path(args.workdir, f"{row}-{seed}")
     run_data.open_records(c.data, args.workdir)  # drawn once, by no row
-    began = time.process_time()
+    began, whole = time.process_time(), not folder.exists()
     top = experiment.run(c, str(folder))["numbers"]["top-1"]
     cost = folder / COST
-    if not cost.exists():
+    if whole:
         files.write_text(cost, json.dumps({"seconds": time.process_time() - began}))
     shapes = checkpoint.shapes(str(folder / "darklight" / "checkpoints"))["params"]
     count = sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
-    return Run(top, count, json.loads(cost.read_text())["seconds"])
+    seconds = json.loads(cost.read_text())["seconds"] if cost.exists() else math.nan
+    return Run(top, count, seconds)
 
 
 def table(found: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -95,10 +96,11 @@ def table(found: Mapping[str, Sequence[Run]]) -> list[str]:
     ]
     for row, runs in found.items():
         tops = 100 * np.array([run.top for run in runs])
-        seconds = np.mean([run.seconds for run in runs])
+        known = [run.seconds for run in runs if math.isfinite(run.seconds)]
+        seconds = f"{np.mean(known):.0f}" if known else ""
         lines.append(
             f"| {ROWS[row][0]} | {tops.mean():.1f} ({tops.min():.1f} to {tops.max():.1f}) "
-            f"| {len(runs)} | {runs[0].parameters:,} | {seconds:.0f} |"
+            f"| {len(runs)} | {runs[0].parameters:,} | {seconds} |"
         )
     return ["", *lines]
 
