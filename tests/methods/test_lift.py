@@ -268,7 +268,7 @@ def test_attention_map_is_space_times_time():
     patches[:, :, 0, 3] = 1.0  # every class token looks at patch 2: row 1, column 0
     frames = np.zeros((2, 1, 3, 2), np.float32)
     frames[..., 1] = 1.0  # every query looks at frame 1
-    out = {"pvit/block0/attention": 0 * patches, "pvit/block1/attention": patches}
+    out = {"pvit/block9/attention": 0 * patches, "pvit/block10/attention": patches}
     found = lift.attention(
         jax.tree.map(jnp.asarray, {**out, "fusion0/attention": frames}), 2, (2, 2)
     )
