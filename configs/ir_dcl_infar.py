@@ -14,7 +14,7 @@ those weights no such number is to be expected. `data.protocol` 1 to 5 are the f
 clips of each class to train on and 20 to judge.
 
 Arguments after a colon, joined by commas, in any order; of each line one:
-  demo          rendered thermal clips of the 12 classes, 50 of each, small networks: 20 minutes
+  demo          rendered thermal clips of the 12 classes, 50 of each, small networks: 13 minutes
                 of CPU time, 8 of them their optical flow, which is computed once (docs/ir_dcl.md);
                 the five divisions are --config.data.random_seed=0 to 4
   by_group      judged on groups that were not trained on, fold 1 to 5 (`data.fold`)
