@@ -97,6 +97,26 @@ def test_padding_does_not_weigh(objective, monkeypatch):
     padding.check(methods.make(config, methods.Spec.numbered(1)))
 
 
+@pytest.mark.parametrize(("objective", "counts"), [("dtcm", 1.0), ("zero_dce", 0.0)])
+def test_consistency_weighs_in_dtcm_s_objective_alone(objective, counts, monkeypatch):
+    """And it is logged of both, as the brightness of the clips that are no padding."""
+    padding.small_networks(monkeypatch)
+    given = batch(frames=3)
+    found = {}
+    for weight in (0.0, 4.0):
+        config = stage("demo", objective=objective, w_stc=weight)
+        method = methods.make(config, methods.Spec.numbered(1))
+        variables = method.init(jax.random.key(0), given)
+        found[weight], aux = method.loss(variables, given, jax.random.key(0), 0.0)
+        assert set(aux.metrics) == {"inconsistency", "brightness"}
+        assert aux.metrics["inconsistency"] > 1e-6
+        bright, _ = method.predict(variables, given)
+        np.testing.assert_allclose(aux.metrics["brightness"], bright[0].mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        found[4.0] - found[0.0], counts * 4 * aux.metrics["inconsistency"], atol=1e-6
+    )
+
+
 def test_objective_and_enhancer_must_fit():
     with pytest.raises(UserError, match="SCI has its own loss"):
         methods.make(stage("demo", objective="sci"), methods.Spec.numbered(1))
