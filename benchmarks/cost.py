@@ -59,7 +59,7 @@ def main() -> None:
     print(
         f"{device.device_kind} ({platform.processor() or platform.machine()}), "
         f"jax {jax.__version__}, {datetime.date.today()}\n"
-        "| | clip | parameters | GMACs | seconds a clip | GiB |\n|---|---|---|---|---|---|"
+        "| | clip | parameters | GMACs | seconds a clip | MiB |\n|---|---|---|---|---|---|"
     )
     for row in rows:
         print(line(args, *ROWS[row]), flush=True)
@@ -82,7 +82,7 @@ def line(args: argparse.Namespace, called: str, file: str, stage: str) -> str:
         return method.predict(variables, batch)[0]
 
     gmacs = efficiency.macs(logits, shapes, like) / 1e9
-    seconds = gib = ""
+    seconds = mib = ""
     if args.runs:
         variables = {kind: plausible(value) for kind, value in shapes.items()}
         rng = np.random.default_rng(0)
@@ -91,11 +91,11 @@ def line(args: argparse.Namespace, called: str, file: str, stage: str) -> str:
         step, _ = compiled(logits, variables, batch)
         needs = step.memory_analysis()
         total = needs.argument_size_in_bytes + needs.output_size_in_bytes
-        gib = f"{(total + needs.temp_size_in_bytes) / 2**30:.2f}"
+        mib = f"{(total + needs.temp_size_in_bytes) / 2**20:,.1f}"
         seconds = f"{median(lambda: step(variables, batch), args.runs):.3f}"
     frames, (height, width) = c.data.frames, c.data.size
     clip = f"{frames} x {height}x{width}"
-    return f"| {called} | {clip} | {count:,} | {gmacs:.2f} | {seconds} | {gib} |"
+    return f"| {called} | {clip} | {count:,} | {gmacs:.2f} | {seconds} | {mib} |"
 
 
 if __name__ == "__main__":
