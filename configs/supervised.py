@@ -28,19 +28,27 @@ Arguments after a colon, joined by commas, in any order; of each line one:
                            cores: on rendered dark clips, or on the 150 real clips of a course
                            subset (with data.num_classes=0 any records), one fold's sessions left
                            out
+  own, own=FOLDER          your own records (records/mine, or FOLDER): how they are divided, frames,
+                           their distance, size and batch fit what the card says, the network this
+                           machine (a small one without an accelerator), and a line says what was
+                           chosen; with pretrained frames and size stay the network's
   pretrained               start from weights/NETWORK (docs/weights.md), all but its classifier, and
                            normalise as those weights expect
 """
 
 from __future__ import annotations
 
+import os
+
 import ml_collections
 
 from configs import common
+from darkjax.errors import UserError
 from darkjax.weights import zoo
 from darkjax.weights.arch import Preprocess
 
 DEFAULT = "r3d18"
+OWN = "records/mine"
 # In the order in which they apply.
 WORDS = {"network": tuple(zoo.NAMES), "data": ("demo", "arid6"), "weights": ("pretrained",)}
 TINY = "the network of {0} is smaller than the published one: leave out {0} or pretrained"
@@ -103,7 +111,11 @@ SMALL = {
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The experiment, by the words of the module's docstring."""
-    words = common.words(arg, WORDS, REFUSED)
+    given = arg.split(",")
+    own = [word.strip() for word in given if word.strip().partition("=")[0] == "own"]
+    words = common.words(",".join(w for w in given if w.strip() not in own), WORDS, REFUSED)
+    if len(set(own)) > 1 or (own and {"demo", "arid6"} & set(words)):
+        raise UserError(f"config arguments {arg!r}: own, demo and arid6 name the clips: give one")
     name = next((word for word in words if word in zoo.NAMES), DEFAULT)
     c = common.base()
     c.stages = ("classifier",)
@@ -115,6 +127,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         if word in ("demo", "arid6"):
             small(c, name)
             {"demo": demo, "arid6": arid6}[word](c)
+    if own:
+        own_records(c, name, own[0].partition("=")[2] or OWN, "pretrained" in words)
     c.lock()
     return c
 
@@ -186,3 +200,58 @@ def arid6(c: ml_collections.ConfigDict) -> None:
     c.data.stride = 1 if c.data.frames > 8 else 4
     s = c.classifier
     s.epochs, s.batch_size, s.eval_every, s.optim.warmup_steps = 30, 16, 0, 20
+
+
+def own_records(c: ml_collections.ConfigDict, name: str, folder: str, pretrained: bool) -> None:
+    """Sizes that fit a folder of records and this machine; of a folder without a card, the folder.
+
+    Batch: a power of two that a training split holds twice. Frames cover what the middle clip is
+    long, up to 2.5 s. Some 1,500 steps without an accelerator, else 10,000, 5 to 100 epochs.
+    """
+    import sys
+
+    import jax
+    import numpy as np
+
+    from darkjax.data import split
+    from darkjax.data.records import Records
+
+    c.data.dir, s = folder, c.classifier
+    slow = jax.default_backend() == "cpu"
+    if slow and not pretrained:
+        small(c, name)
+    c.data.num_classes = 0
+    if "://" not in folder and not os.path.exists(os.path.join(folder, "card.json")):
+        return  # said by whoever opens it
+    with Records(folder) as records:
+        parts = [part for part in records.parts() if part != c.data.train_split]
+        folds = sorted(set(records.meta["fold"].tolist()) - {-1})
+        if parts:
+            c.data.eval_split = "test" if "test" in parts else parts[0]
+        elif len(folds) > 1:
+            c.data.split, c.data.fold = "fold", folds[0]
+        else:
+            c.data.split = "random"
+        rows = split.train_rows(records, c.data)
+        frames = float(np.median(records.meta["frames"][rows]))
+        side = int(np.minimum(records.meta["height"], records.meta["width"])[rows].min())
+        rate = float(np.median([records.clips[k]["fps"] for k in records.meta["clip"][rows]])) or 25
+        classes = len(records.classes)
+    if slow and not pretrained:
+        c.data.size = (max(28, min(70, side) // 14 * 14),) * 2  # whole patches of a small ViT
+    if not pretrained:
+        c.data.sampling = "dense"
+        c.data.stride = int(np.clip(min(frames, 2.5 * rate) // c.data.frames, 1, 16))
+    while s.batch_size > max(2, len(rows) // 2):
+        s.batch_size //= 2
+    steps = 1500 if slow else 10000
+    s.epochs = int(np.clip(steps * s.batch_size // len(rows), 5, 100))
+    s.optim.warmup_steps = min(100, s.epochs * (len(rows) // s.batch_size) // 10)
+    net = f"{s.model.name} ({'small' if slow and not pretrained else 'as published'})"
+    how = f"split {c.data.eval_split}" if parts else f"data.split={c.data.split}"
+    print(
+        f"{folder}: {len(rows)} clips of {classes} classes to train on, judged on {how}; chosen: "
+        f"{net}, {c.data.frames} frames every {c.data.stride}, {'x'.join(map(str, c.data.size))} "
+        f"pixels, batch {s.batch_size}, {s.epochs} epochs",
+        file=sys.stderr,
+    )

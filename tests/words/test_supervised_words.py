@@ -4,13 +4,14 @@ import itertools
 import os
 
 import both_orders
+import jax
 import ml_collections
 import pytest
 import tiny_run
 import tiny_zoo
 
 from darkjax import config as configs
-from darkjax import experiment, preflight, spec
+from darkjax import experiment, preflight, run_data, sharding, spec
 from darkjax.errors import UserError
 from darkjax.weights import preprocess, zoo
 
@@ -186,3 +187,34 @@ def test_weights_that_are_not_there_are_asked_for_by_the_command_that_makes_them
         with pytest.raises(UserError) as error:
             experiment.run(load(name, "pretrained"), str(tmp_path / "run"))
         assert made in str(error.value) and "\n" not in str(error.value)
+
+
+def test_own_records_choose_sizes_that_fit_them(tmp_path, tiny_folder, capsys, monkeypatch):
+    tiny_run.records(tiny_run.config(tiny_folder)).close()
+    capsys.readouterr()
+    c = load(f"own={tiny_folder}")
+    said = capsys.readouterr().err
+    assert (
+        said.count("\n") == 1 and "33 clips of 3 classes" in said and "judged on split test" in said
+    )
+    # 12 frames of 36 x 40: 8 of them at 28 pixels, 33 clips hold 16 twice.
+    assert (c.data.dir, c.data.frames, c.data.stride) == (str(tiny_folder), 8, 1)
+    assert c.data.size == (28, 28) and c.classifier.batch_size == 16 and "small" in said
+    assert c.classifier.epochs == 100 and c.data.num_classes == 0
+    experiment_is_whole(c)
+    c = load("i3d", "pretrained", f"own={tiny_folder}")
+    assert c.data.size == (224, 224) and c.classifier.init_from[0][0] == "weights/i3d"
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    c = load("own")  # not converted yet: the program says so
+    assert c.data.dir == "records/mine" and not capsys.readouterr().err
+    for words in (("own", "demo"), ("own=a", "own=b")):
+        with pytest.raises(UserError, match="own, demo and arid6 name the clips: give one"):
+            load(*words)
+
+
+def experiment_is_whole(c):
+    """Whether what is chosen is a run that may begin."""
+    c = configs.resolve(c)
+    opened = run_data.open_stages(c, "")
+    preflight.check(c, opened, sharding.make_mesh((1, 1), jax.devices()[:1]), "nowhere", "all")
