@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from darkjax import channels, checkpoint, intake, methods, run_data, spec, trained
+from darkjax import boxed, channels, checkpoint, intake, methods, run_data, spec, trained
 from darkjax import config as configs
 from darkjax.data import decode
 from darkjax.data.flow import Recipe
@@ -241,12 +241,17 @@ def load(run: str | os.PathLike[str]) -> Model:
     """The best checkpoint of a run.
 
     Args:
-      run: a run's folder (`--workdir`), of which the last finished stage is taken, or RUN/STAGE.
+      run: a run's folder (`--workdir`), of which the last finished stage is taken, or RUN/STAGE;
+        "box" is the network that comes with the library, or the folder of another box
+        (`darkjax.tools.box`).
 
     Raises:
       UserError: no run there, no whole checkpoint, a damaged one, or one made by code or for
         records that are not here any more.
     """
+    box = boxed.SHIPPED if str(run) == boxed.NAME else pathlib.Path(run)
+    if str(run) == boxed.NAME or boxed.is_box(box):
+        return Model(*boxed.open_box(box))
     stage = stage_of(pathlib.Path(run))
     folder = str(stage / "checkpoints")
     meta = checkpoint.read_meta(folder)
