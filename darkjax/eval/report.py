@@ -29,7 +29,7 @@ _CONFUSED_PAIRS = 10
 class StageLog:
     """What one stage of training logged.
 
-    ``history`` rows are dicts with "step" and any metrics ("loss", "accuracy", "val/top1",
+    ``history`` rows are dicts with "step" and any metrics ("loss", "accuracy", "val/top-1",
     "lr", "steps/s"); a row may lack metrics, None and NaN are gaps. Names with "loss" in them
     are drawn together, so are accuracies (names with "top" or "acc") as shares in [0, 1].
     """
@@ -46,7 +46,7 @@ class Results:
         classes: K names.
         confusion: integer [K, K], rows are the truth, columns the prediction.
         numbers: headline numbers; floats are shares in [0, 1], strings are shown as they are.
-        views: views and split of every number, such as "top1@1x1 synthetic-test".
+        views: views and split of every number, such as "top-1@1x1 synthetic-test".
         terciles: rows (name, number of clips, top-1 share) from darkest to brightest.
     """
 
@@ -213,7 +213,7 @@ def _ending(stage: StageLog) -> str:
     best = [
         (float(row[name]), name, int(row["step"]))
         for row in stage.history
-        for name in ("val/top1", "val/accuracy")
+        for name in ("val/top-1", "val/knn top-1")
         if row.get(name) is not None and math.isfinite(float(row[name]))
     ]
     if best:

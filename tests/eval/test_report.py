@@ -50,8 +50,8 @@ class Reader(html.parser.HTMLParser):
 
 def stage(name="teacher", steps=50):
     rows = [{"step": s, "loss": 3.0 / (1 + s), "lr": 1e-3, "steps/s": 2.0} for s in range(steps)]
-    rows[10] |= {"val/top1": 0.25, "val/loss": float("nan")}
-    rows[30] |= {"val/top1": 0.75, "accuracy": None}
+    rows[10] |= {"val/top-1": 0.25, "val/loss": float("nan")}
+    rows[30] |= {"val/top-1": 0.75, "accuracy": None}
     return StageLog(name, rows)
 
 
@@ -121,7 +121,7 @@ def test_numbers_and_names(text):
         "75.0 %",  # top-1
         "31.4 M",
         "top1@1x1 synthetic-test: 12 clips, 3 classes",
-        "best val/top1 75.0 % at step 30",
+        "best val/top-1 75.0 % at step 30",
         "Run <fast> & far",
         "darkest 4 50.0 %",
         "brightest 8 87.5 %",
