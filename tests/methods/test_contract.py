@@ -200,3 +200,10 @@ def test_what_is_frozen_is_what_the_config_says_and_what_the_case_says(case):
     free = {"student/luminous/.*", "enhancer/.*"} - set(FROZEN.get(case, ()))
     assert {"my/.*", *FROZEN.get(case, ())} <= set(method.frozen)
     assert not free & set(method.frozen)
+
+
+def test_a_method_that_says_nothing_shows_its_clips():
+    video = jnp.full((2, 3, 4, 4, 3), 51, jnp.uint8)
+    look = methods.Method(None, methods.Spec.numbered(2)).look({"video": video}, {})
+    np.testing.assert_allclose(look.video, 0.2, rtol=1e-6)
+    assert look.heat is None
