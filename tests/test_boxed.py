@@ -100,3 +100,22 @@ def test_the_tool_writes_a_card_with_its_errors(model, tmp_path, monkeypatch, ca
         assert line in card
     assert "near=0.5" in card and "no real person" in card and "cannot do" in card
     assert "6 classes" in capsys.readouterr().out
+
+
+def test_the_shipped_box_answers():
+    """And its weights are those that were judged: rendered clips alone, at most 8 MiB."""
+    shipped = darkjax.load("box")
+    assert shipped.classes == ACTIONS
+    names, shares = zip(*shipped.predict(CLIP, top=6), strict=True)
+    assert set(names) == set(ACTIONS) and sum(shares) == pytest.approx(1)
+    assert (boxed.SHIPPED / boxed.WEIGHTS).stat().st_size <= boxed.MOST
+    box.only_rendered(shipped)
+    assert "0.587 of 150 clips" in (boxed.SHIPPED / boxed.CARD).read_text()
+
+
+def test_the_shipped_box_recognises_real_turns(shared):
+    """24 of 25 by its card."""
+    shipped = darkjax.load("box")
+    files = sorted((shared / "data" / "arid6" / "train" / "Turn").glob("*.mp4"))[:5]
+    right = [shipped.predict(file)[0].name == "Turn" for file in files]
+    assert len(files) == 5 and sum(right) >= 4

@@ -1,6 +1,6 @@
 """What is done in videos: `python -m darkjax.tools.predict --help`.
 
-    python -m darkjax.tools.predict --run=runs/lift night.mp4
+    python -m darkjax.tools.predict night.mp4
     python -m darkjax.tools.predict --run=runs/lift/student videos/ --output=found.jsonl
     python -m darkjax.tools.predict --run=runs/lift hour.mp4 --window=3 --output=found.mp4
     ffmpeg -i night.mkv -f matroska - | python -m darkjax.tools.predict --run=runs/lift -
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the answers; 1 where a file failed."""
     parser = program.Parser("darkjax.tools.predict", __doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT")
-    parser.add_argument("--run", required=True, help="a run's folder, or RUN/STAGE")
+    parser.add_argument("--run", default="box", help="a run's folder, RUN/STAGE, or box (default)")
     parser.add_argument("--top", type=int, default=3, help="classes of each answer")
     parser.add_argument("--window", type=float, default=0.0, help="seconds of a window")
     parser.add_argument("--stride", type=float, default=0.0, help="seconds between windows")
