@@ -222,7 +222,12 @@ def own_records(c: ml_collections.ConfigDict, name: str, folder: str, pretrained
         small(c, name)
     c.data.num_classes = 0
     if "://" not in folder and not os.path.exists(os.path.join(folder, "card.json")):
-        return  # said by whoever opens it
+        print(
+            f"{folder} has no card.json: nothing was chosen by it; records elsewhere are named in "
+            "the word, configs/supervised.py:own=FOLDER",
+            file=sys.stderr,
+        )
+        return  # refused by whoever opens it, unless --config.data.dir names another
     with Records(folder) as records:
         parts = [part for part in records.parts() if part != c.data.train_split]
         folds = sorted(set(records.meta["fold"].tolist()) - {-1})
