@@ -102,9 +102,7 @@ class Checkpointer:
             return
         items: dict[str, Any] = {
             "state": ocp.args.StandardSave(_to_save(state)),
-            "arrays": ocp.args.JsonSave(
-                {k: [x.shape, x.dtype.name] for k, x in _flat(_as_dict(state)).items()}
-            ),
+            "arrays": ocp.args.JsonSave(_listed(state)),
             "meta": ocp.args.JsonSave(meta),
         }
         if fitted is not None:
@@ -201,12 +199,19 @@ def _to_save(state: TrainState) -> dict[str, Any]:
     return jax.tree.map(lambda x: x.addressable_data(0) if x.is_fully_replicated else x, tree)
 
 
-def _flat(tree: Any) -> dict[str, Any]:
+def _flat(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """Leaf by path; named tuples are stored as dictionaries or lists, so names are joined."""
     return {
         "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path): x
-        for path, x in jax.tree_util.tree_leaves_with_path(tree)
+        for path, x in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)
     }
+
+
+def _listed(state: TrainState) -> dict[str, Any]:
+    """Shape and dtype of every array by path, None of an empty dictionary: a part of a method
+    without statistics is a part nevertheless."""
+    every = _flat(_as_dict(state), is_leaf=lambda x: isinstance(x, dict) and not x)
+    return {k: None if isinstance(x, dict) else [x.shape, x.dtype.name] for k, x in every.items()}
 
 
 def load_variables(directory: str | os.PathLike[str], which: str = "best") -> dict[str, Any]:
@@ -238,25 +243,28 @@ def load_variables(directory: str | os.PathLike[str], which: str = "best") -> di
 def _parts(folder: pathlib.Path) -> dict[str, Any]:
     """What a method predicts with of a checkpoint's state, as `jax.ShapeDtypeStruct`s."""
     found: dict[str, Any] = {"params": {}, "ema": {}, "batch_stats": {}, "collections": {}}
-    for path, leaf in _stored(folder).items():
+    for path, leaf in _stored(folder, empty=True).items():
         part, _, rest = path.partition("/")
-        if part in found:
+        if rest and part in found:
             found[part][rest] = leaf
     return {k: v if k == "ema" else optim.unflatten(v) for k, v in found.items()}  # ema is flat
 
 
-def _stored(folder: pathlib.Path) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and dtype of the arrays of a checkpoint's state, by path.
+def _stored(folder: pathlib.Path, empty: bool = False) -> dict[str, Any]:
+    """Shape and dtype of the arrays of a checkpoint's state, by path; `empty` dictionaries too.
 
     Older checkpoints have no list of them: orbax then opens each array, a thousand a second.
     """
     file = folder / "arrays" / "metadata"
     if not file.exists():
-        flat = _flat(_metadata(folder / "state"))
-        return {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in flat.items()}
+        known = _flat(_metadata(folder / "state"), is_leaf=lambda x: isinstance(x, dict) and not x)
+        every = {k: x if isinstance(x, dict) else (x.shape, x.dtype) for k, x in known.items()}
+    else:
+        every = {k: x or {} for k, x in json.loads(file.read_text()).items()}
     return {
-        k: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
-        for k, (shape, dtype) in json.loads(file.read_text()).items()
+        k: {} if isinstance(x, dict) else jax.ShapeDtypeStruct(tuple(x[0]), jnp.dtype(x[1]))
+        for k, x in every.items()
+        if empty or not isinstance(x, dict)
     }
 
 

@@ -388,3 +388,13 @@ def test_every_collection_and_what_was_fitted_come_back(tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"fitted/manifest\.ocdbt"):
         checkpoint.load_variables(tmp_path)
+
+
+def test_a_part_without_statistics_is_a_part(tmp_path):
+    """Of a method of several networks some have none: the names of all are there."""
+    bare = state(1).replace(collections={"batch_stats": {"features": {}}})
+    with checkpoint.Checkpointer(tmp_path) as saver:
+        saver.save(bare, meta(1))
+    assert checkpoint.load_variables(tmp_path)["batch_stats"] == {"features": {}}
+    (tmp_path / "1" / "arrays" / "metadata").unlink()
+    assert checkpoint._parts(tmp_path / "1")["collections"] == {"batch_stats": {"features": {}}}

@@ -16,12 +16,13 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
     jax.config.update("jax_num_cpu_devices", 2)
     from jax.experimental import multihost_utils
 
-    from darkjax import checkpoint, process, sharding
+    from darkjax import checkpoint, sharding
+    from darkjax import process as this
     from darkjax.errors import UserError
     from darkjax.state import TrainState
 
-    process.quiet()
-    process.join(f"localhost:{port}", 2, process)
+    this.quiet()
+    this.join(f"localhost:{port}", 2, process)
     import numpy as np
 
     mesh = sharding.make_mesh((-1, 1))

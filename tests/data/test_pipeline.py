@@ -293,7 +293,11 @@ def test_evaluation_on_processes(records):
         ({}, {"process_index": 2, "process_count": 2}, "process_index < process_count"),
         ({}, {"rows": []}, "found none selected"),
         ({"size": (11, 8)}, {}, r"at least 11×8 pixels to crop; found 10×12 in clip clip0"),
-        ({"crop": "center"}, {}, "expected crop out of random, resized, centre; found 'center'"),
+        (
+            {"crop": "center"},
+            {},
+            "expected crop out of random, resized, corners, centre; found 'center'",
+        ),
         ({"sampling": "tsn"}, {}, "expected sampling out of dense, segments"),
         ({"frames": 0}, {}, "frames of at least 1"),
         ({"scale": (0.5, 2.0)}, {}, "scale"),

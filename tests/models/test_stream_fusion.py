@@ -69,7 +69,7 @@ def test_streams_that_say_the_same_get_equal_parts(weighting):
 def silent():
     """Two streams of which the second says nothing, and a new fusion for them."""
     x = np.random.default_rng(0).standard_normal((3, 1, 2, 3, 3, 8)).astype(np.float32)
-    x = np.concatenate([x, np.zeros_like(x)], axis=1)
+    x = jnp.asarray(np.concatenate([x, np.zeros_like(x)], axis=1))
     model = StreamFusion()
     return model, family.init(model, x), x
 

@@ -51,7 +51,9 @@ def test_labels_of_real_clips_are_unknown_but_where_they_are_asked_for():
 
 
 def test_the_worlds():
-    rich, plain = (Synthetic(**load(*w).data.source_synthetic) for w in ((), ("plain_world",)))
+    rich, plain = (
+        Synthetic(**load(*w).data.source_synthetic.to_dict()) for w in ((), ("plain_world",))
+    )
     assert plain.world == PLAIN and all(vars(rich.world).values())
     assert (len(rich.clips()), len({clip.group for clip in rich.clips()})) == (1800, 150)
 
