@@ -45,6 +45,16 @@ def test_the_published_recipe():
     assert s.mean == "weights" and s.keep_best == ""
 
 
+def test_the_small_networks_have_a_recipe_of_their_own():
+    for clips in CLIPS:
+        for training in ((), ("source_only",), ("oracle",)):
+            s = configs.resolve(load(clips, *training)).dinet
+            o = s.optim
+            assert (o.name, o.schedule, o.lr, o.warmup_steps) == ("adamw", "cosine", 3e-3, 50)
+            assert (s.steps, s.batch_size, o.weight_decay) == (600, 32, 0.05)
+            assert (s.lambda_max, s.lambda_gamma) == (1, 10)  # Eq. 8 as published
+
+
 def test_a_word_means_the_same_beside_any_other():
     for clips in ((), *((word,) for word in CLIPS)):
         assert load(*clips, "source_only").dinet.adapt == "none"
