@@ -71,8 +71,9 @@ class ClipPicture:
     """A sample clip: what went in, what the model saw and where it looked.
 
     Attributes:
-        truth, predicted: class names, None where nothing was classified; probability: of the
-          predicted class, in [0, 1].
+        truth: class name, None where nothing was classified.
+        predicted: class name, or None likewise.
+        probability: of the predicted class, in [0, 1].
         frames: uint8 [T, H, W, C] as recorded.
         enhanced: uint8 [T, H, W, C] after gamma correction or another enhancer, or None.
         attention: float [t, h, w] of any resolution, or None.

@@ -123,7 +123,7 @@ class Matrix:
         self._predict: dict[str, classify.Step] = {}
 
     def run(self) -> dict[str, Any] | None:
-        """Rows, columns, cells [row][column] of seeds' top-1; None when training was stopped."""
+        """Rows, columns, `cells[row][column]` of seeds' top-1; None when training was stopped."""
         rows = list(self.config.rows)
         columns, judged = {RAW: Column(self.records, None)}, {RAW: self._judge(RAW, None)}
         for row in rows:
