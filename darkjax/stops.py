@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 import jax
 
 Asked = Callable[[int], bool]
+CHECKPOINT = "stopping at the next step, with a checkpoint"
+FOUND = "stopping, and writing what was found so far"
 
 
 class Stop:
     """What came in: `number` of the first signal, None as long as nobody asks."""
 
-    def __init__(self, agreed: Asked | None = None):
-        self._agreed = agreed
+    def __init__(self, agreed: Asked | None = None, saying: str = CHECKPOINT):
+        self._agreed, self._saying = agreed, saying
         self.number: int | None = None
 
     def asked(self, step: int) -> bool:
@@ -40,7 +42,7 @@ class Stop:
             raise KeyboardInterrupt
         self.number = signal.SIGINT
         # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nstopping at the next step, with a checkpoint; Ctrl-C again: at once\n")
+        os.write(2, f"\n{self._saying}; Ctrl-C again: at once\n".encode())
         if self._agreed is not None:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -50,13 +52,14 @@ class Stop:
 
 
 @contextlib.contextmanager
-def listening(agreed: Asked) -> Iterator[Stop]:
+def listening(agreed: Asked | None = None, saying: str = CHECKPOINT) -> Iterator[Stop]:
     """Handlers for the length of the block; the old ones are put back afterwards.
 
-    `agreed(step)` asks the preemption service, where there are several processes.
+    `agreed(step)` asks the preemption service, where there are several processes; a program that
+    is always one gives none. `saying` is what a first Ctrl-C is answered.
     """
-    several = jax.process_count() > 1
-    stop = Stop(agreed if several else None)
+    several = agreed is not None and jax.process_count() > 1
+    stop = Stop(agreed if several else None, saying)
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals reach the main thread alone
         return

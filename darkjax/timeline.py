@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,15 +52,14 @@ def windows(
     stride = stride or max(length // 2, 1)
     if length < 1 or stride < 1:
         raise UserError(f"window of {length} frames every {stride}: expected at least 1 and 1")
-    views = dataclasses.replace(model.views, views_clips=1)
     kept: collections.deque[tuple[float, np.ndarray]] = collections.deque(maxlen=length)
     waiting: list[tuple[float, float, np.ndarray]] = []
     seen = fresh = 0
-    step = 1 / model.fps if model.fps else 0.04  # how long the last frame is shown
+    step = frame_time(model)
 
     def cut() -> None:
-        clip = np.stack([frame for _, frame in kept])
-        waiting.append((kept[0][0], kept[-1][0] + step, model.preprocess(clip, views=views)))
+        clip = prepared(model, [frame for _, frame in kept])
+        waiting.append((kept[0][0], kept[-1][0] + step, clip))
 
     def judged() -> Iterator[Segment]:
         if waiting:
@@ -83,24 +82,32 @@ def windows(
     yield from judged()
 
 
+def prepared(model: Model, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """A window as the network is given it: frames uint8 [H, W, 3] to uint8 [V, T', h, w, C]."""
+    views = dataclasses.replace(model.views, views_clips=1)
+    return model.preprocess(np.stack(frames), views=views)
+
+
+def frame_time(model: Model) -> float:
+    """How long a frame is shown, in seconds."""
+    return 1 / model.fps if model.fps else 0.04
+
+
 def merged(windows: Iterable[Segment]) -> Iterator[Segment]:
     """Neighbours with the same most probable class as one segment, up to where the next begins.
 
     Where two overlap, the border is the middle of what both cover.
     """
-    group: list[Segment] = []
-    start = 0.0
-
-    def closed(end: float) -> Segment:
-        return Segment(start, end, np.mean([w.probabilities for w in group], 0))
+    last: Segment | None = None
+    start, count, total = 0.0, 0, np.zeros(0)  # a sum: a camera may show the same for days
 
     for window in windows:
-        if group and window.label != group[-1].label:
-            border = (window.start + group[-1].end) / 2
-            yield closed(border)
-            group, start = [], border
-        elif not group:
-            start = window.start
-        group.append(window)
-    if group:
-        yield closed(group[-1].end)
+        if last is None or window.label != last.label:
+            if last is not None:
+                border = (window.start + last.end) / 2
+                yield Segment(start, border, total / count)
+            start = window.start if last is None else border
+            count, total = 0, np.zeros_like(window.probabilities)
+        last, count, total = window, count + 1, total + window.probabilities
+    if last is not None:
+        yield Segment(start, last.end, total / count)

@@ -34,7 +34,7 @@ DOOR = {"darkjax": {"loaded"}}
 # Everything else in `darkjax/` belongs to the loop, and these come after it, each after the last.
 HIGH = [
     {"eval"},
-    {"judge", "preflight", "run_data", "experiment", "loaded", "timeline"},
+    {"judge", "preflight", "run_data", "experiment", "live", "loaded", "timeline"},
     {"tools"},
     {"main", "__main__"},
 ]

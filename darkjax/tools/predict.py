@@ -15,7 +15,8 @@ more than a window of frames is in memory.
 --output=x.jsonl or x.csv: a line a clip or segment, written as it is found; x.mp4 (of one video):
 the video with what is done written on it, what the network sees beside it, and where it looks. A
 file that cannot be read is one line on stderr, the others are still done, and the exit status is 1;
-it is 2 where nothing could be started.
+it is 2 where nothing could be started. Ctrl-C and SIGTERM end it with what was found so far, and
+130 or 143; an mp4 is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import glob
+import itertools
 import json
 import pathlib
 import sys
@@ -73,30 +75,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--output={args.output} is the input: give another name")
 
     import darkjax
-    from darkjax import process
+    from darkjax import process, stops
 
     process.quiet()
     model = darkjax.load(args.run)
     print(f"{model.where}: {len(model.classes)} classes: {', '.join(model.classes)}")
-    failed, every = 0, []
-    with _written(args.output if kind != ".mp4" else "") as write:
-        for source in inputs:
+    failed, every = 0, list[Found]()
+    how = (args.top, args.window, args.stride, args.clip)
+    with (
+        stops.listening(saying=stops.FOUND) as stop,
+        _written(args.output if kind != ".mp4" else "") as write,
+    ):
+        for number, source in enumerate(inputs):
             try:
-                for found in predict(model, source, args.top, args.window, args.stride, args.clip):
+                for found in predict(model, source, *how, stop=lambda: stop.number is not None):
                     print(line(found), flush=True)
                     write(found)
-                    every.append(found)
+                    every += [found] * (kind == ".mp4")
             except UserError as e:
                 failed += 1
                 print(f"error: {e}", file=sys.stderr)
+            if stop.number is not None:
+                print(f"stopped in {source}, input {number + 1} of {len(inputs)}", file=sys.stderr)
+                break
+    ended = stop.number
     if kind == ".mp4" and not failed:
-        from darkjax.eval import annotate
-
-        said = [(f.start, f.end, *f.top[0]) for f in every]
-        annotate.video(inputs[0], args.output, said, model)
+        ended = ended or _annotated(inputs[0], args.output, every, model)
+        if ended is not None:
+            print(f"{args.output} is not written: it would lack its end", file=sys.stderr)
     if failed:
         print(f"{failed} of {len(inputs)} inputs failed", file=sys.stderr)
-    return 1 if failed else 0
+    return int(failed > 0) if ended is None else 128 + ended
 
 
 def listed(inputs: Sequence[str]) -> list[str]:
@@ -131,6 +140,8 @@ def predict(
     window: float = 0.0,
     stride: float = 0.0,
     clip: float | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Found]:
     """What is done in one source: one `Found` of a short clip, segments of anything else.
 
@@ -140,9 +151,10 @@ def predict(
       top: classes of each.
       window, stride: seconds; 0: what the model sees of a clip, and half of it.
       clip: seconds up to which a video is one clip; None: three times what the model sees.
+      stop: asked at every frame; True ends a timeline there, with what was found so far.
 
     Raises:
-      UserError: it cannot be read, or breaks off.
+      UserError: it cannot be read, or breaks off: then after the segments that were there.
     """
     from darkjax import timeline
     from darkjax.data import live
@@ -156,29 +168,64 @@ def predict(
     side = model.intake.short_side
     with live.opened(source, short_side=side, fps=model.fps) as stream:
         if not live.is_live(source) and 0 < stream.seconds <= clip:
-            shown = model.predict(source, top)
-            yield Found(source, 0.0, stream.seconds, [(a.name, a.probability) for a in shown])
+            answers = [(a.name, a.probability) for a in model.predict(source, top)]
+            yield Found(source, 0.0, stream.seconds, answers)
             return
         whole = Progress(round(stream.seconds), "s of video") if stream.seconds else None
 
-        def counted() -> Iterator[tuple[float, np.ndarray]]:
-            for time, frame in stream.frames:
-                if whole is not None:
-                    whole.update(int(time))
-                yield time, frame
+        broken: UserError | None = None
 
-        for segment in timeline.merged(timeline.windows(model, counted(), *frames)):
-            best = np.argsort(-segment.probabilities)[:top]
-            names = [(model.classes[k], float(segment.probabilities[k])) for k in best]
-            yield Found(source, segment.start, segment.end, names)
+        def counted() -> Iterator[tuple[float, np.ndarray]]:
+            nonlocal broken
+            try:
+                for time, frame in stream.frames:
+                    if stop():
+                        return
+                    if whole is not None:
+                        whole.update(int(time))
+                    yield time, frame
+            except UserError as e:
+                broken = e
+
+        shown = counted()
+        first = next(shown, None)
+        if first is not None:
+            windows = timeline.windows(model, itertools.chain([first], shown), *frames)
+            for segment in timeline.merged(windows):
+                names = named(model, segment.probabilities, top)
+                yield Found(source, segment.start, segment.end, names)
         if whole is not None:
             whole.close()
+        if broken is not None:
+            raise broken
+        if first is None and not stop():
+            raise UserError(f"expected frames, found none in {source}")
+
+
+def named(model: Any, probabilities: np.ndarray, top: int) -> list[tuple[str, float]]:
+    """The most probable classes and their probabilities, the first first."""
+    best = np.argsort(-probabilities)[:top]
+    return [(model.classes[k], float(probabilities[k])) for k in best]
 
 
 def line(found: Found) -> str:
     """A row of the table."""
     shares = ", ".join(f"{name} {share:.3f}" for name, share in found.top)
     return f"{found.file}  {found.start:8.2f} to {found.end:8.2f} s  {shares}"
+
+
+def _annotated(source: str, output: str, every: list[Found], model: Any) -> int | None:
+    """Write the mp4; the number of the signal that kept it from that, or None."""
+    from darkjax.data import stopping
+    from darkjax.eval import annotate
+
+    try:
+        with stopping.raised():
+            said = [(f.start, f.end, *f.top[0]) for f in every]
+            annotate.video(source, output, said, model)
+    except stopping.Stopped as e:
+        return e.number
+    return None
 
 
 @contextlib.contextmanager
