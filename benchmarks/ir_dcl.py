@@ -28,11 +28,9 @@ from typing import Any
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, files, identity, judge, metrics, process, program, run_data
-from darkjax.data import sources
+from darkjax import experiment, files, metrics, process, program
 from darkjax.errors import UserError
 from darkjax.eval import charts, code_figures, fusion, page, streams
-from darkjax.weights import preprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = f"{ROOT}/configs/ir_dcl_infar.py"
@@ -142,17 +140,8 @@ def finished(config: Any, folder: pathlib.Path) -> bool:
     Raises:
       UserError: with others; what differs.
     """
-    if not all((folder / net / streams.TRAINING).exists() for net in config.stages):
-        return False
-    config = preprocess.settle(configs.resolve(config), str(folder))
-    for net, records in run_data.open_stages(config, str(folder)).items():
-        digest = sources.digest(records, configs.data_of(config, net))
-        now = identity.of(config, net, digest, {})
-        if not experiment.finished(net, str(folder / net), now):
-            return False
-        if not judge.kept(config, net, str(folder), records):
-            return False
-    return True
+    kept = all((folder / net / streams.TRAINING).exists() for net in config.stages)
+    return kept and bool(experiment.complete(config, str(folder)))
 
 
 def measured(dcl: pathlib.Path, plain: pathlib.Path) -> dict[str, float]:

@@ -170,6 +170,36 @@ def finished(name: str, folder: str, now: identity.Flat, extend: bool = False) -
     )
 
 
+def complete(config: Any, workdir: str) -> dict[str, Any]:
+    """The last stage's results, where every stage was trained and judged with these settings and
+    this data; {} where something of it is missing. Nothing is trained or judged, no device is used.
+
+    `dtype="auto"` is what the run took, on whatever device it was.
+
+    Raises:
+      UserError: a stage was trained with other settings; what differs.
+    """
+    done = {name: pathlib.Path(workdir, name, "done.json") for name in config.stages}
+    if not all(path.is_file() for path in done.values()):
+        return {}
+    if config.dtype == "auto":
+        config = config.copy_and_resolve_references()
+        last = identity.of_done(configs.read_json(done[config.stages[-1]]))
+        config.dtype = last.get(f"{config.stages[-1]}.dtype", config.dtype)
+    config = preprocess.settle(configs.resolve(config), workdir)
+    run_data.draw_sources(config, workdir)
+    found: dict[str, Any] = {}
+    for name, records in run_data.open_stages(config, workdir).items():
+        digest = sources.digest(records, configs.data_of(config, name))
+        now = identity.of(config, name, digest, _origins(config, name, workdir))
+        if not finished(name, os.path.join(workdir, name), now):
+            return {}
+        found = judge.kept(config, name, workdir, records)
+        if not found:
+            return {}
+    return found
+
+
 def _folder_of(config: Any, source: str, workdir: str) -> str:
     """Where a source of `init_from` is: an earlier stage of this run, or a path."""
     return os.path.join(workdir, source) if source in config.stages else source

@@ -188,20 +188,21 @@ def _stage(stage: StageLog) -> str:
     """A stage's heading, a sentence on where it ended, and its charts."""
     names = list(dict.fromkeys(name for row in stage.history for name in row))
     names = [name for name in names if name not in ("step", "time")]
-    series = {name: _series(stage.history, name) for name in names}
+    logged = {name: series(stage.history, name) for name in names}
     drawn = []
     for title, belongs, share in _PANELS:
-        mine = [series.pop(name) for name in list(series) if belongs(name.lower())]
+        mine = [logged.pop(name) for name in list(logged) if belongs(name.lower())]
         mine = [s for s in mine if s.x]
         if mine:
             drawn.append(charts.line_chart(title, mine, percent=share))
     # Terms of a loss and the like have scales of their own.
-    drawn += [charts.line_chart(name, [s]) for name, s in series.items() if len(s.x) > 1]
+    drawn += [charts.line_chart(name, [s]) for name, s in logged.items() if len(s.x) > 1]
     body = f'<div class="charts">{"".join(drawn)}</div>' if drawn else "<p>Nothing was logged.</p>"
     return f'<h3>{escape(stage.name)}</h3><p class="note">{escape(_ending(stage))}</p>{body}'
 
 
-def _series(history: Sequence[Mapping[str, Any]], name: str) -> charts.Series:
+def series(history: Sequence[Mapping[str, Any]], name: str) -> charts.Series:
+    """What was logged under a name, over the steps."""
     rows = [(row["step"], row[name]) for row in history if row.get(name) is not None]
     return charts.Series(name, [float(x) for x, _ in rows], [float(y) for _, y in rows])
 

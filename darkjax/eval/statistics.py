@@ -67,11 +67,17 @@ def bootstrap(
         count = min(_AT_A_TIME, draws - start)
         weight = np.empty((count, clips))
         for mine in strata:
-            weight[:, mine] = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), count)
+            weight[:, mine] = _drawn(rng, len(mine), count)
         means = (weight @ counted.T).reshape(count, things, repetitions) / seen.sum(1)
-        chosen = rng.multinomial(repetitions, np.full(repetitions, 1 / repetitions), count)
-        found.append(np.einsum("dgr,dr->dg", means, chosen / repetitions))
+        chosen = _drawn(rng, repetitions, count) / repetitions
+        found.append(np.einsum("dgr,dr->dg", means, chosen))
     return np.concatenate(found)
+
+
+def _drawn(rng: np.random.Generator, number: int, count: int) -> Int[np.ndarray, "count number"]:
+    """How often each of `number` things was taken, in `count` draws of as many."""
+    taken = rng.integers(0, number, (count, number)) + number * np.arange(count)[:, None]
+    return np.bincount(taken.reshape(-1), minlength=count * number).reshape(count, number)
 
 
 def interval(means: Float[np.ndarray, " draws"], level: float = 0.95) -> tuple[float, float]:
@@ -80,9 +86,7 @@ def interval(means: Float[np.ndarray, " draws"], level: float = 0.95) -> tuple[f
     return float(low), float(high)
 
 
-def flips(
-    ours: Bool[np.ndarray, " N"], theirs: Bool[np.ndarray, " N"]
-) -> Int[np.ndarray, "2 2"]:
+def flips(ours: Bool[np.ndarray, " N"], theirs: Bool[np.ndarray, " N"]) -> Int[np.ndarray, "2 2"]:
     """How many clips were right: `[ours, theirs]`, 0 wrong and 1 right."""
     return np.array([[np.sum((ours == i) & (theirs == j)) for j in (0, 1)] for i in (0, 1)])
 
