@@ -91,6 +91,25 @@ def test_mode_report_and_evaluate_work_from_what_is_there(whole):
     assert experiment.run(c, str(folder), "evaluate") == found
 
 
+def test_whether_a_run_is_complete_is_known_without_running_it(whole, monkeypatch):
+    c, folder, found = whole
+    monkeypatch.setattr(train, "run", None)
+    monkeypatch.setattr(experiment.judge, "evaluate", None)
+    assert experiment.complete(c, str(folder)) == found
+    assert experiment.complete(c, str(folder.parent / "another")) == {}
+    other = c.copy_and_resolve_references()
+    other.data.views_clips = 2  # judged otherwise: to be judged again
+    assert experiment.complete(other, str(folder)) == {}
+    other.seed = 1
+    with pytest.raises(UserError, match=r"other settings: seed \(0, now 1\)"):
+        experiment.complete(other, str(folder))
+    # "auto" is what the run took, also on a machine that would take another.
+    auto = c.copy_and_resolve_references()
+    auto.dtype = "auto"
+    monkeypatch.setattr(experiment.jax, "default_backend", lambda: "tpu")
+    assert experiment.complete(auto, str(folder)) == found
+
+
 def test_a_finished_stage_with_other_settings_is_refused(whole):
     c, folder, _ = whole
     other = c.copy_and_resolve_references()
