@@ -22,6 +22,7 @@ def base() -> ml_collections.ConfigDict:
     c.mesh = (-1, 1)  # devices along ("data", "model")
     c.sharding = ()  # ((regex of a parameter's path, (axis or None, ...)), ...)
     c.log_every = 10
+    c.log_to = ("tensorboard",)  # and "wandb", "mlflow", besides metrics.jsonl
     c.eval_batch_size = 32
     c.report_clips = 12
     c.stages = ()

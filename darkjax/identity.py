@@ -24,6 +24,7 @@ FORMAT = 4  # raise it when a field is added: older records are compared by what
 # Fields (STAGE stands for the stage's name) that no weight depends on.
 MAY_CHANGE: dict[str, str] = {
     "log_every": "how often numbers are written down",
+    "log_to": "where numbers are written down besides",
     "report_clips": "what the report shows",
     "eval_batch_size": "how many clips are judged at a time: the numbers are the same",
     "mesh": "the same program on other devices: equal but for the order of sums",

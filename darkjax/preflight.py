@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import judge, methods, optim, sharding
+from darkjax import judge, loggers, methods, optim, sharding
 from darkjax import spec as specs
 from darkjax.data import sources, split
 from darkjax.data.records import Records
@@ -46,9 +46,11 @@ def check(
       mode: of the run; "evaluate" and "report" train nothing.
 
     Raises:
-      UserError: a split that is not there, batches that the clips or the devices do not fit, a
-        metric that there is not, a model that cannot be built.
+      UserError: a package of `log_to` or a split that is not there, batches that the clips or
+        the devices do not fit, a metric that there is not, a model that cannot be built.
     """
+    if mode in ("all", "train"):
+        loggers.check(config.log_to)
     _spread(mesh, config.eval_batch_size, "eval_batch_size")
     for name in config.stages:
         own, data = records[name], configs.data_of(config, name)

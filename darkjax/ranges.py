@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from darkjax import channels, methods, models
+from darkjax import channels, loggers, methods, models
 from darkjax.checks import (
     FLAG,
     LEVELS,
@@ -86,6 +86,7 @@ _TABLE: dict[str, Check] = {
     "mesh": each(integer(-1, 10**6), 2),
     "sharding": each(PLACED),
     "log_every": integer(1),
+    "log_to": each(word(*loggers.PACKAGES)),
     "eval_batch_size": integer(1, 10**6),
     "report_clips": integer(0, 10**6),
     "stages": both(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import math
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +18,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from darkjax import checkpoint, identity, intake, methods, optim, sharding, starts, stops, writers
+from darkjax import (
+    checkpoint,
+    identity,
+    intake,
+    loggers,
+    methods,
+    optim,
+    sharding,
+    starts,
+    stops,
+    writers,
+)
 from darkjax import config as configs
 from darkjax import spec as specs
 from darkjax import state as states
@@ -146,10 +159,21 @@ def run(
     eval_every = stage.eval_every * steps_per_epoch if evaluate else 0
     saved_at = resume
     stopped = False
+    about = loggers.About(
+        pathlib.Path(workdir).absolute().parent.name,
+        name,
+        identity.flat(json.loads(config.to_json_best_effort())),
+    )
     with (
         jax.set_mesh(mesh),
         saver,
-        writers.Writer(workdir, process_index=jax.process_index(), resume_step=step + 1) as writer,
+        writers.Writer(
+            workdir,
+            process_index=jax.process_index(),
+            log_to=config.log_to,
+            about=about,
+            resume_step=step + 1,
+        ) as writer,
         writers.Progress(
             total_steps, stage.batch_size, process_index=jax.process_index()
         ) as progress,

@@ -1,4 +1,4 @@
-"""Where numbers go while a run lasts: the terminal, `metrics.jsonl`, TensorBoard.
+"""Where numbers go while a run lasts: the terminal, `metrics.jsonl`, and what `log_to` names.
 
 Only process 0 writes; on every other process the same calls do nothing, so the loop
 needs no condition. `Progress` is the line a person watches, `Writer` keeps the record,
@@ -15,10 +15,10 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from darkjax import files
+from darkjax import files, loggers
 from darkjax.errors import UserError
 
 ROWS = "metrics.jsonl"
@@ -28,18 +28,20 @@ Clock = Callable[[], float]
 
 
 class Writer:
-    """Scalars by step: one printed line, one row of `metrics.jsonl`, TensorBoard points.
+    """Scalars by step: one printed line, one row of `metrics.jsonl`, points of `loggers`.
 
     Args:
       workdir: the run's folder, local or mounted, made when missing.
       process_index: `jax.process_index()`; every process but 0 writes nothing.
-      tensorboard: also write `workdir/tensorboard`, when tensorboardX is installed.
+      log_to: names of `loggers.PACKAGES`, which get the same scalars.
+      about: what those say of the run.
       resume_step: the first step that will be written again: rows from it on, left by a run
         that went further than its last checkpoint, are dropped. None keeps every row.
       stream: where lines are printed; standard output by default.
 
     Raises:
-      UserError: a workdir that is no folder or cannot be made, or a metrics.jsonl that is none.
+      UserError: a workdir that is no folder or cannot be made, a metrics.jsonl that is none, or
+        a logger that is not installed or does not begin.
     """
 
     def __init__(
@@ -47,13 +49,14 @@ class Writer:
         workdir: str | os.PathLike[str],
         *,
         process_index: int,
-        tensorboard: bool = True,
+        log_to: Sequence[str] = ("tensorboard",),
+        about: loggers.About | None = None,
         resume_step: int | None = None,
         stream: TextIO | io.StringIO | None = None,
     ) -> None:
         self._on = process_index == 0
         self._stream = stream
-        self._board: Any = None
+        self._loggers: list[loggers.Logger] = []
         folder = _folder(workdir)
         if not self._on:
             return
@@ -66,9 +69,9 @@ class Writer:
             ) from e
         path = folder / ROWS
         files.write_text(path, "".join(_kept(path, resume_step)))
+        about = about or loggers.About(stage=folder.name)
+        self._loggers = loggers.opened(log_to, folder, about, resume_step, self._print)
         self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
-        if tensorboard:
-            self._board = self._open_board(folder / "tensorboard", resume_step)
 
     def write(self, step: int, values: Mapping[str, Any], *, echo: bool = True) -> None:
         """Record `values` (numbers or scalar arrays) as of `step`; `echo=False` prints nothing.
@@ -86,37 +89,27 @@ class Writer:
         row = {"step": int(step), "time": now} | {k: _to_json(v) for k, v in numbers.items()}
         self._rows.write(json.dumps(row, allow_nan=False) + "\n")
         self._rows.flush()
-        if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, int(step), walltime=now)
+        for logger in self._loggers:
+            logger.log(int(step), numbers, now)
         if echo:
             self._print(f"step {step} | {_terms(numbers)}")
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         """Write out what is buffered; writing afterwards is an error."""
         if self._on:
             self._rows.close()
-            if self._board is not None:
-                self._board.close()
+            for logger in self._loggers:
+                logger.close(failed)
 
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close(failed=kind is not None)
 
     def _print(self, line: str) -> None:
         stream = self._stream or sys.stdout
         print((ERASE if stream.isatty() else "") + line, file=stream, flush=True)
-
-    def _open_board(self, folder: pathlib.Path, resume_step: int | None) -> Any:
-        try:
-            import tensorboardX
-        except ImportError:
-            self._print("no TensorBoard files: pip install 'darkjax[tensorboard]' to have them")
-            return None
-        # purge_step tells TensorBoard to hide the dropped steps of the earlier files.
-        return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step, flush_secs=10)
 
 
 def history(workdir: str | os.PathLike[str]) -> list[dict[str, float]]:

@@ -1,5 +1,6 @@
 """What is known before the first step is said before it: data, devices, metrics, models."""
 
+import sys
 import time
 
 import jax
@@ -45,6 +46,13 @@ def test_a_config_that_is_right_is_let_through(said):
     began = time.process_time()
     assert said(seed=7) == ""  # what was traced is known
     assert time.process_time() - began < 5 and preflight._BUILT
+
+
+def test_a_logger_that_is_not_installed_is_named(said, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "pip install 'darkjax[wandb]', or leave it out" in said(log_to=("tensorboard", "wandb"))
+    assert said(mode="evaluate", log_to=("wandb",)) == ""
+    assert "log_to=('wanb',): expected" in said(log_to=("wanb",))
 
 
 @pytest.mark.parametrize(

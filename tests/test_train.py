@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from darkjax import checkpoint, optim, sharding, train
+from darkjax import checkpoint, loggers, optim, sharding, train
 from darkjax import config as configs
 from darkjax.data import split
 from darkjax.errors import UserError
@@ -103,6 +103,35 @@ def test_sigterm_saves_and_the_next_run_goes_on(tiny_folder, tmp_path):
         *arguments, workdir=tmp_path, mesh=mesh, on_step=lambda step, numbers: seen.append(step)
     )
     assert outcome.finished and seen[0] == step + 1
+
+
+def test_numbers_go_where_the_config_says_and_go_on_there(tiny_folder, tmp_path, monkeypatch):
+    began, rows = [], []
+
+    class Kept:
+        def __init__(self, folder, about, before):
+            self.id = before or "first"
+            began.append((folder.name, about, before))
+
+        def log(self, step, numbers, now):
+            rows.append((step, numbers["loss"]))
+
+        def close(self, failed):
+            assert not failed
+
+    def change(c):
+        c.log_to = ("mlflow",)
+
+    monkeypatch.setattr(loggers, "MLflow", Kept)
+    monkeypatch.setattr(loggers, "check", lambda names: None)
+    workdir = tmp_path / "night" / "teacher"
+    _, first = run(tiny_folder, workdir, max_steps=2, change=change)
+    _, then = run(tiny_folder, workdir, max_steps=3, change=change)
+    assert rows == [(step, numbers["loss"]) for step, numbers in first + then]
+    (_, about, before), (_, again, after) = began
+    assert (before, after) == (None, "first") and about == again
+    assert (about.run, about.stage, about.config["teacher.batch_size"]) == ("night", "teacher", 16)
+    assert not (workdir / "tensorboard").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(

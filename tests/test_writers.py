@@ -6,12 +6,14 @@ import io
 import json
 import math
 import struct
+import sys
 
 import google_crc32c
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkjax import loggers
 from darkjax.errors import UserError
 from darkjax.writers import Progress, Writer, duration, history
 
@@ -31,7 +33,8 @@ class Clock:
 
 def writer(folder, *, process_index=0, tensorboard=False, stream=None, **kw):
     stream = stream if stream is not None else io.StringIO()
-    return Writer(folder, process_index=process_index, tensorboard=tensorboard, stream=stream, **kw)
+    kw = {"log_to": ("tensorboard",) * tensorboard} | kw
+    return Writer(folder, process_index=process_index, stream=stream, **kw)
 
 
 def steps(folder):
@@ -208,6 +211,155 @@ def test_without_tensorboardx_one_line_says_how_to_get_it(tmp_path, monkeypatch)
     assert out.getvalue().count("\n") == 1
     assert "pip install 'darkjax[tensorboard]'" in out.getvalue()
     assert steps(tmp_path) == [1]
+
+
+# ---------------------------------------------------------------- Weights & Biases, MLflow
+
+ABOUT = loggers.About("night", "student", {"seed": 0, "data.size": (4, 4)})
+
+
+def logged(folder, name, out, *, first, resume_step=None, process_index=0):
+    """Two rows, from `first` on."""
+    how = {"log_to": (name,), "about": ABOUT, "resume_step": resume_step}
+    with writer(folder, stream=out, process_index=process_index, **how) as w:
+        w.write(first, {"train/loss": 1.0 / first, "val/top-1@1x1": 0.5}, echo=False)
+        w.write(first + 1, {"train/loss": math.nan}, echo=False)
+
+
+def offline(name, folder, monkeypatch):
+    """The package keeps all it is given in files below the folder, or is not here."""
+    pytest.importorskip(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_X_DISABLE_STATS", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{folder}/mlruns")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database takes seconds to set up
+    for field in ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(field, raising=False)
+
+
+def ids(folder):
+    return json.loads((folder / "loggers.json").read_text())
+
+
+def wandb_records(path):
+    """What an offline run keeps: LevelDB's log, blocks of 32 KiB after a header of seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, parts = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if at % 32768 > 32768 - 7:  # no room for a header: the block's end is filled up
+            at += -at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(parts)
+            parts = b""
+
+
+def test_wandb_has_every_row_and_goes_on_in_the_same_run(tmp_path, monkeypatch):
+    offline("wandb", tmp_path, monkeypatch)
+    import wandb
+
+    out = io.StringIO()
+    logged(tmp_path / "s", "wandb", out, first=1)
+    (name,) = ids(tmp_path / "s").values()
+    logged(tmp_path / "s", "wandb", out, first=2, resume_step=2)
+    assert ids(tmp_path / "s") == {"wandb": name} and not out.getvalue()
+    seen, runs = [], []
+    files = sorted((tmp_path / "s").glob("wandb/offline-run-*/*.wandb"))
+    for record in (record for file in files for record in wandb_records(file)):
+        kind = record.WhichOneof("record_type")
+        if kind == "history":
+            items = record.history.item
+            row = {i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items}
+            seen.append({k: v for k, v in row.items() if not k.startswith("_")})
+        elif kind == "run":
+            runs.append(record.run)
+    assert {run.run_id for run in runs} == {name} and runs[0].project == "darkjax"
+    assert (runs[0].run_group, runs[0].display_name) == ("night", "night-student")
+    assert {i.key or i.nested_key[0] for i in runs[0].config.update} >= {"seed", "data.size"}
+    assert [row["step"] for row in seen] == [1, 2, 2, 3]
+    assert [row["train/loss"] for row in seen][::2] == [1.0, 0.5]
+    assert math.isnan(float(seen[1]["train/loss"])) and seen[0]["val/top-1@1x1"] == 0.5
+    assert wandb.run is None  # it was closed
+
+
+STORES = ["file", pytest.param("sqlite", marks=pytest.mark.slow)]  # whose tables take 20 s
+
+
+@pytest.mark.parametrize("store", STORES)
+# mlflow 3.17 asks sqlalchemy 2.1 for a loader that is to go.
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_mlflow_has_every_row_and_goes_on_in_the_same_run(tmp_path, monkeypatch, store):
+    offline("mlflow", tmp_path, monkeypatch)
+    if store == "sqlite":
+        pytest.importorskip("sqlalchemy")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+        monkeypatch.chdir(tmp_path)
+    from mlflow.tracking import MlflowClient
+
+    out, client = io.StringIO(), MlflowClient()
+    logged(tmp_path / "s", "mlflow", out, first=1)
+    (name,) = ids(tmp_path / "s").values()
+    assert client.get_run(name).info.status == "FINISHED"
+    with pytest.raises(KeyError), writer(tmp_path / "s", log_to=("mlflow",), about=ABOUT):
+        raise KeyError
+    assert client.get_run(name).info.status == "FAILED"
+    logged(tmp_path / "s", "mlflow", out, first=2, resume_step=2)
+    run = client.get_run(name)
+    assert run.info.run_name == "night-student" and run.info.status == "FINISHED"
+    assert client.get_experiment(run.info.experiment_id).name == "darkjax"
+    assert run.data.params == {"seed": "0", "data.size": "(4, 4)"}
+    found = client.get_metric_history(name, "train/loss")
+    kept = [(row.step, row.value) for row in found if math.isfinite(row.value)]
+    assert sorted(kept) == [(1, 1.0), (2, 0.5)] and len(found) == 4 and not out.getvalue()
+    assert [r.value for r in client.get_metric_history(name, "val/top-1_1x1")] == [0.5, 0.5]
+    # What it was called is asked for by that name, and the rest of the run is as it was.
+    (tmp_path / "s/loggers.json").write_text(json.dumps({"mlflow": "0" * 32}))
+    with pytest.raises(UserError, match=r"mlflow does not begin to go on with 0{32}, which .*json"):
+        writer(tmp_path / "s", log_to=("mlflow",), about=ABOUT)
+    assert steps(tmp_path / "s") == [1, 2, 3]
+
+
+class Gone:
+    """A logger whose server is gone after the first row."""
+
+    def __init__(self, folder, about, before):
+        self.id, self.rows = before or "new", []
+
+    def log(self, step, numbers, now):
+        if self.rows:
+            raise ConnectionError("connection\nrefused")
+        self.rows.append(step)
+
+    def close(self, failed):
+        raise AssertionError("it was lost before")
+
+
+def test_a_server_that_goes_away_stops_no_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(loggers, "check", lambda names: None)
+    monkeypatch.setattr(loggers, "MLflow", Gone)
+    out = io.StringIO()
+    with writer(tmp_path, stream=out, log_to=("mlflow",)) as w:
+        for step in (1, 2, 3):
+            w.write(step, {"loss": 1.0}, echo=False)
+    said = "mlflow takes no more (connection refused): metrics.jsonl has every number\n"
+    assert out.getvalue() == said and steps(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_one_that_is_not_installed_is_named_and_nothing_is_begun(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    for use in (lambda: loggers.check([name]), lambda: writer(tmp_path / "s", log_to=(name,))):
+        with pytest.raises(UserError, match=rf"pip install 'darkjax\[{name}\]'"):
+            use()
+    assert not (tmp_path / "s" / "loggers.json").exists()
+    with writer(tmp_path / "t", log_to=(name,), process_index=1):
+        pass  # nobody but process 0 writes
+    assert not (tmp_path / "t").exists()
 
 
 # ---------------------------------------------------------------- progress
