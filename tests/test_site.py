@@ -7,6 +7,8 @@ import re
 import pytest
 import yaml
 
+from darkjax import verbs
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WRITTEN = [*sorted((ROOT / "docs").glob("*.md")), *map(ROOT.joinpath, (
     "README.md", "CHANGELOG.md", "launch/README.md", "darkjax/box/README.md"))]  # fmt: skip
@@ -65,3 +67,15 @@ def test_links_lead_to_pages(pages):
         "[a](configs/dtcm_arid.md) [b](index.md) [c](data.md) [d](gone.md)"
     )
     assert pages.relinked("[a](../docs/data.md)", "notebooks/x.ipynb") == "[a](../data.md)"
+
+
+def test_the_words_of_the_docs_are_verbs():
+    known, found = verbs.verbs(), set()
+    for paper in WRITTEN:
+        text = paper.read_text("utf-8")
+        found |= {
+            (paper.name, word)
+            for word in re.findall(r"(?:`|^ {4})darkjax ([a-z][\w.]+)", text, flags=re.MULTILINE)
+        }
+    assert len(found) > 8
+    assert not {(page, word) for page, word in found if word not in known}
