@@ -65,7 +65,9 @@ def test_ci_passes_over_an_interpreter_that_exists_and_fails(tmp_path):
     assert bash(function("works") + f"\nworks {sys.executable}").returncode == 0
 
 
-@pytest.mark.parametrize("script", [".ci/run", "launch/tpu_pod.sh", "launch/slurm.sh"])
+@pytest.mark.parametrize(
+    "script", [".ci/run", *(f"launch/{name}.sh" for name in ("tpu_pod", "slurm", "slurm_sweep"))]
+)
 def test_scripts_parse_and_can_be_run(script):
     path = ROOT / script
     assert subprocess.run(["bash", "-n", path], capture_output=True).returncode == 0
@@ -104,6 +106,31 @@ def test_launch_files_use_flags_that_main_has(name):
     assert used and not missing, f"darkjax/main.py defines no {missing}"
     config = re.search(r"configs/\w+\.py", text)[0]
     assert (ROOT / config).is_file()
+
+
+def test_the_array_job_is_a_sweep_that_can_be_planned(tmp_path, monkeypatch, capsys):
+    """The script's command, with --list: its config, fields and grid are real, and as many runs as
+    the array has tasks."""
+    from darkjax.tools import sweep
+
+    script = ROOT / "launch" / "slurm_sweep.sh"
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"]}
+    said = subprocess.run(
+        ["bash", script, "--list"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert said.returncode == 0 and not said.stderr
+    module, name, *flags = said.stdout.splitlines()
+    assert (module, name) == ("-m", "darkjax.tools.sweep") and flags[-1] == "--list"
+    monkeypatch.chdir(ROOT)
+    assert sweep.main(flags) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    text = script.read_text(encoding="utf-8")
+    tasks = re.search(r"^#SBATCH --array=(0-\d+)$", text, re.M)[1]
+    assert last.endswith(f"--array={tasks}") and f"--array={tasks} launch/slurm_sweep.sh" in text
 
 
 # ---------------------------------------------------------------- papers

@@ -36,6 +36,7 @@ DOOR = {"darkjax": {"loaded"}}
 HIGH = [
     {"eval"},
     {"judge", "preflight", "run_data", "experiment", "live", "loaded", "timeline"},
+    {"sweeps"},
     {"tools"},
     {"main", "__main__"},
 ]

@@ -85,8 +85,8 @@ def _pairs(found: Comparison) -> str:
         "The interval is a paired bootstrap of the clips: how far the difference would move with "
         "other clips of the same kind. p is McNemar's exact test: were the two equally good, as "
         "lopsided a division of the clips that only one has right would come up that often. "
-        "Neither says anything of training again with another seed, and "
-        "of several pairs none is corrected for the others."
+        "Neither says anything of training again with another seed (darkjax.tools.sweep does), "
+        "and of several pairs none is corrected for the others."
     )
     body = table(f"{len(clips)} clips in common", heads, rows)
     return section("Two by two", f'<p class="note">{note}</p>{body}')

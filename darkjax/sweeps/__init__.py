@@ -1,0 +1,1 @@
+"""darkjax.sweeps: many runs of a config, and the table that they fill."""
