@@ -11,6 +11,8 @@ import sys
 import pytest
 
 from darkjax import config as configs
+from darkjax import overrides
+from darkjax.sweeps import plan, search
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAPERS = [ROOT / "README.md", ROOT / "launch" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,6 +63,7 @@ def parser_of(program, monkeypatch):
     return found.value.args[0]
 
 
+SWEEP = "darkjax.tools.sweep"
 ARGPARSE = sorted({program for _, program, _ in ours()} - {"darkjax.main", "darkjax"})
 
 
@@ -70,7 +73,7 @@ def test_programs_take_the_flags_of_the_docs(program, monkeypatch, capsys):
     for paper, other, args in ours():
         if other == program:
             try:
-                parser.parse_args(args)
+                parser.parse_args(overrides.split(args)[0] if program == SWEEP else args)
             except SystemExit as error:
                 if error.code:
                     pytest.fail(f"{paper}: {program} {' '.join(args)}: {capsys.readouterr().err}")
@@ -94,6 +97,24 @@ def test_main_takes_the_flags_of_the_docs():
                     section = section[part]
             elif name.startswith("--"):
                 assert f'"{name}"' in main, f"{paper}: darkjax/main.py defines no {name}"
+
+
+def test_sweeps_of_the_docs_can_be_planned(monkeypatch):
+    """Their configs have the fields, and these may have the values."""
+    parser = parser_of(SWEEP, monkeypatch)
+    monkeypatch.chdir(ROOT)
+    rows = []
+    for _, program, args in ours():
+        if program == SWEEP:
+            flags, fields = overrides.split(args)
+            a = parser.parse_args(flags)
+            given = {k: plan.listed(getattr(a, k)) for k in plan.REPEATED if getattr(a, k)}
+            rows.append(len({cell.row for cell in plan.cells(a.config, fields, a.grid, given)}))
+            loaded = configs.load(a.config[0], fields)
+            drawn = [search.range_of(text, loaded) for text in a.search]
+            for one in drawn:
+                plan.checked(plan.Cell(a.config[0], (), ((one.field, one.values[0]),), ()))
+    assert sorted(rows) == [1, 2, 2]
 
 
 def test_configs_of_the_docs_load():

@@ -83,7 +83,7 @@ def run(
             "--search: expected one --config, one range or more, and --trials=1 or more"
         )
     config = configs.load(space.config[0], space.fields)
-    ranges = [_range(text, config) for text in space.search]
+    ranges = [range_of(text, config) for text in space.search]
     made = _made(space)  # every field and repetition, checked before anything is drawn
     made([(r.field, r.values[0]) for r in ranges])
     study = _study(optuna, space, workdir)
@@ -179,7 +179,12 @@ def _study(optuna: Any, space: Space, workdir: pathlib.Path) -> Any:
     return study
 
 
-def _range(text: str, config: Any) -> Range:
+def range_of(text: str, config: Any) -> Range:
+    """Of `FIELD=KIND:VALUES`.
+
+    Raises:
+      UserError: it is none.
+    """
     field, equals, rest = text.partition("=")
     kind, colon, values = rest.partition(":")
     listed = plan.listed(values) if equals and colon and values else []
