@@ -126,7 +126,7 @@ def drawn(model: Any, clips: int, seed: int) -> list[static_bias.Entry]:
     options.pop("flow", None)
     worlds = [w for w in (data.synthetic, data.get("source_synthetic")) if w and "groups" in w]
     rooms = max([sum(w.groups.values()) for w in worlds], default=1)
-    counts = {"seen": rooms, "unseen": clips}
+    counts = {"seen": rooms, "unseen": clips * len(model.classes)}  # a room for each clip
     world = Synthetic(
         **options
         | {"classes": model.classes, "seed": options.get("seed", 0) + 1 + seed}

@@ -217,7 +217,7 @@ def test_the_program_on_rendered_clips_and_on_records(stub, tmp_path, capsys):
     assert {a["label"] for a in found["answers"]["synthetic-train"]} == {"Run"}
     assert sheet.read_bytes().startswith(b"\x89PNG")
     drawn = tool.drawn(Stub(stub), 2, 0)
-    assert {e.group for e in drawn} == {"unseen_00", "unseen_01"} and len(drawn) == 4
+    assert {e.group for e in drawn} == {f"unseen_0{k}" for k in range(4)} and len(drawn) == 4
     stub.data.source_synthetic.groups.train = 1
     assert (drawn[0].read().frames != tool.drawn(Stub(stub), 2, 0)[0].read().frames).any()
     with pytest.raises(UserError, match="none is a class of runs/x/stage, which knows Jump, Run"):
