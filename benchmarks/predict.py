@@ -7,7 +7,8 @@ Clips (every video below `--clips`; without it rendered ones) are joined, over a
 of one minute, and that to videos of `--minutes`, packet by packet, so that an hour is made in
 seconds. Each is predicted by a process of its own. A row: the largest resident memory of that
 process, its speed as a multiple of real time (wall, and CPU time of all threads), and the same of a
-plain PyAV decode of the same file, frames thrown away.
+plain PyAV decode of the same file, frames thrown away. What a process takes to start and to compile
+is in both, so the first rows are slower than a long video is.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from __future__ import annotations
 import argparse
 import fractions
 import itertools
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,13 @@ from darkjax.data.resize import resize_clip
 from darkjax.errors import UserError
 
 RATE, SIZE = 25, (240, 320)
+WATCH = """
+import json, resource, subprocess, sys, time
+began = time.monotonic()
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+wall, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([status, wall, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
 DECODE = "import av, sys\nfor frame in av.open(sys.argv[1]).decode(video=0): pass"
 
 
@@ -87,15 +95,17 @@ def repeated(source: pathlib.Path, target: pathlib.Path, times: int) -> None:
 
 
 def cost(command: Sequence[str]) -> Cost:
-    """What a command costs; UserError where it fails."""
-    began = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise UserError(f"{' '.join(command)} ended with {child.returncode}")
-    memory = used.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    return Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, memory)
+    """What a command costs; UserError where it fails.
+
+    A small process in between starts it: a child's largest memory begins, on Linux, with that of
+    whoever starts it, and this program has drawn clips.
+    """
+    watched = [sys.executable, "-c", WATCH, *command]
+    said = subprocess.run(watched, stdout=subprocess.PIPE, text=True, check=True).stdout
+    status, wall, cpu, most = json.loads(said)
+    if status:
+        raise UserError(f"{' '.join(command)} ended with {status}")
+    return Cost(wall, cpu, most / (2**30 if sys.platform == "darwin" else 2**20))
 
 
 def rows(run: str, clips: pathlib.Path | None, minutes: Sequence[float]) -> list[str]:
@@ -117,7 +127,7 @@ def rows(run: str, clips: pathlib.Path | None, minutes: Sequence[float]) -> list
             seconds = 60 * unit * round(length / unit)
             said = [f"{seconds / c.wall:.1f} ({seconds / c.cpu:.1f})" for c in (ours, plain)]
             lines.append(
-                f"| {length:g} | {ours.memory:.2f} GiB | {said[0]} | {said[1]} | "
+                f"| {seconds / 60:g} | {ours.memory:.2f} GiB | {said[0]} | {said[1]} | "
                 f"{ours.cpu / plain.cpu:.1f} of CPU |"
             )
     return lines
