@@ -275,7 +275,9 @@ def table(found: dict[str, Any], seconds: float) -> str:
         for k in ("top-1", "mean-class")
     ]
     rows += [
-        (f"top-1, {r['name']} third", f"{r['accuracy']:.4f}") for r in found.get("brightness", ())
+        (f"top-1, {r['name']} third", f"{r['accuracy']:.4f}")
+        for r in found.get("brightness", ())
+        if r["accuracy"] is not None  # fewer than three clips
     ]
     rows += [("clips", f"{numbers['n']:.0f}")] if "n" in numbers else []
     rows += [("checkpoint", found.get("checkpoint", ""))]

@@ -64,6 +64,16 @@ def test_a_whole_run_leaves_results_and_a_report(whole, capsys):
     assert [line for line in table.splitlines() if line.startswith("| top-1 ")]
 
 
+def test_two_clips_have_a_table():
+    """A third of them is empty."""
+    thirds = [{"name": n, "accuracy": a} for n, a in (("darkest", 1.0), ("brightest", None))]
+    found = {"name": "top-1@1x1 test", "numbers": {"top-1": 0.5, "n": 2}, "brightness": thirds}
+    table = experiment.table(found, 1.0)
+    rows = [line.split() for line in table.splitlines()]
+    assert ["|", "top-1,", "darkest", "third", "|", "1.0000", "|"] in rows
+    assert "brightest" not in table
+
+
 def test_the_student_starts_from_the_teachers_network(whole):
     from darkjax import checkpoint, optim
 
