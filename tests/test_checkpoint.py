@@ -254,6 +254,9 @@ def test_a_damaged_best_is_never_replaced_by_itself(copy, capsys):
     found = checkpoint.load_variables(copy)
     np.testing.assert_array_equal(found["params"]["a"]["w"], state(3).ema["a/w"])
     assert "1.damaged" in capsys.readouterr().out
+    (copy / "2.damaged").mkdir()  # step 2 was written anew since: nothing to say of it
+    checkpoint.load_variables(copy)
+    assert "2.damaged" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["no metric", "empty folder", "no checksums", "a file"])

@@ -134,6 +134,7 @@ def test_colour_constancy_of_one_colour():
     close(el.colour_constancy(frame), 0.09 + 0.16 + 0.01)
     close(el.colour_constancy(frame, form="code"), np.sqrt(0.09**2 + 0.16**2 + 0.01**2))
     close(el.colour_constancy(frame[..., :1]), 0)
+    close(el.colour_constancy(jnp.full((2, 3, 3), 0.4), form="code"), 0)
 
 
 def test_illumination_smoothness_of_ramps():
@@ -152,6 +153,9 @@ def test_dark_enhancement_is_the_weighted_sum():
         + 20 * el.illumination_smoothness(curves)[0]
     )  # fmt: skip
     close(el.dark_enhancement(clip, curves), expected)
+    both = jnp.concatenate([curves, 2 * curves])  # four times as steep: squared
+    steeper = 1.5 * 20 * el.illumination_smoothness(curves)[0]
+    close(el.dark_enhancement(clip, both), expected + steeper)
 
 
 def test_sci_of_one_step():
