@@ -104,7 +104,7 @@ def test_two_processes_train_as_one(stage, tiny_folder, tmp_path):
     ("number", "to"),
     [
         (signal.SIGTERM, (1,)),
-        (signal.SIGINT, (0,)),
+        pytest.param(signal.SIGINT, (0,), marks=pytest.mark.slow),
         # Nothing to agree on that the first does not need.
         pytest.param(signal.SIGTERM, (0, 1), marks=pytest.mark.slow),
     ],

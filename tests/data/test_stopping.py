@@ -61,10 +61,10 @@ def stopped(out, workers, sign, whole_group=False, command=COMMAND):
 @pytest.mark.parametrize(
     ("workers", "sign", "whole_group"),
     [
-        (2, signal.SIGTERM, False),
         (0, signal.SIGTERM, False),
         (2, signal.SIGINT, True),  # Ctrl-C goes to every process on the terminal
-        (2, signal.SIGKILL, False),
+        pytest.param(2, signal.SIGTERM, False, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGKILL, False, marks=pytest.mark.slow),
     ],
 )
 def test_nothing_is_left_and_the_same_command_goes_on(

@@ -40,7 +40,10 @@ def batch(frames=2, n=2):
     }
 
 
-@pytest.mark.parametrize("words", ["demo", "demo,code", "demo,light", "demo,sci", ""])
+SLOW_WORDS = [pytest.param(words, marks=pytest.mark.slow) for words in ("demo,light", "demo,sci")]
+
+
+@pytest.mark.parametrize("words", ["demo", "demo,code", *SLOW_WORDS, ""])
 def test_a_step_lowers_the_loss_of_its_batch(words):
     method = methods.make(stage(words), methods.Spec.numbered(1))
     given = batch(frames=2 if "demo" in words else 1)

@@ -155,6 +155,7 @@ def test_padding_does_not_weigh(tiny_folder, stage, frozen_net, monkeypatch):
     padding.check(make(tiny_folder, change, stage)[0])
 
 
+@pytest.mark.slow  # of every method with small networks: test_all.py
 def test_gradients_reach_every_trained_parameter_and_out_has_every_attention(tiny_folder):
     def free(c):
         c.student.luminous_frozen, c.student.distill.weight = False, 1.0
@@ -183,6 +184,7 @@ def test_gradients_reach_every_trained_parameter_and_out_has_every_attention(tin
     assert seen.video.shape == (4, 4, 32, 32, 3) and seen.heat.shape == (4, 4, 2, 2)
 
 
+@pytest.mark.slow  # of every method with small networks: test_all.py
 def test_jit_equals_eager_and_bfloat16_is_finite(tiny_folder):
     method, _ = make(tiny_folder)
     v = method.init(jax.random.key(0), batch())

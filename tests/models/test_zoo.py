@@ -159,6 +159,7 @@ TINY = {
 SLOW = (
     *("resnext", "resnet3d_a", "r3d_tv", "c3d_bn", "i3d", "s3d", "p3d", "slowfast", "squeezenet"),
     *("mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "mvit", "darklight"),
+    *("resnet3d", "tin", "tsm", "tsn", "timesformer"),
 )
 # Parameters without a gradient by design: softmax does not see what all keys share, and MViT's last
 # block passes the class token on alone, whose query is not pooled.

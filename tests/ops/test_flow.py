@@ -14,6 +14,11 @@ from darkjax.ops.flow import TVL1, Brox, flow, grey
 HEIGHT, WIDTH = 48, 64
 METHODS = {"brox": Brox(), "tvl1": TVL1(scale_step=0.5, nscales=2)}
 both_methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+quick_first = pytest.mark.parametrize(  # one way through the code of both
+    "method",
+    [METHODS["tvl1"], pytest.param(METHODS["brox"], marks=pytest.mark.slow)],
+    ids=["tvl1", "brox"],
+)
 
 
 def texture(x, y, waves=60, seed=3):
@@ -118,7 +123,7 @@ def test_brox_is_hardly_changed_by_a_constant():
     assert error.mean() > 0.3
 
 
-@both_methods
+@quick_first
 def test_a_batch_is_its_pairs_one_by_one(method):
     few = METHODS_SHORT[type(method).__name__]
     clip = np.concatenate([moving(turned(d), height=20, width=24)[0] for d in (1, 2)])[:3]
@@ -130,7 +135,7 @@ def test_a_batch_is_its_pairs_one_by_one(method):
         np.testing.assert_allclose(flow(clip, few, at_once=1), found, atol=1e-4)
 
 
-@both_methods
+@quick_first
 def test_eager_is_compiled(method):
     frames, _ = moving(turned(2), height=20, width=24)
     few = METHODS_SHORT[type(method).__name__]

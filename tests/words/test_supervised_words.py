@@ -106,8 +106,8 @@ def test_frames_are_normalised_as_the_publication_did():
 
 
 def first_of_each_family():
-    """Every network; those that are like another of their family take their time."""
-    firsts = {file: name for name, file in reversed(zoo.NAMES.items())}.values()
+    """Every network; tests/models traces them too, so most take their time."""
+    firsts = ("r3d18", "r2plus1d18", "c3d", "vit")
     return [
         name if name in firsts else pytest.param(name, marks=pytest.mark.slow) for name in zoo.NAMES
     ]
@@ -157,6 +157,7 @@ def run_to_the_end(c, work):
     assert found["numbers"]["n"] > 0 and os.path.exists(work / "classifier" / "done.json")
 
 
+@pytest.mark.slow  # a stage that begins from weights: tests/test_starts.py
 def test_from_converted_weights_to_the_end(
     tiny_folder, tmp_path, published, monkeypatch, capsys, one_device
 ):
