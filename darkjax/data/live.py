@@ -144,4 +144,6 @@ def _frames(
     except av.FFmpegError as e:
         silent = isinstance(e, av.error.ExitError)
         why = f"nothing came for {PATIENCE:g} s" if silent else e.strerror
+        if source == STDIN and not count:
+            why = f"{why} (an mp4 cannot be piped: its index is at its end; Matroska can)"
         raise UserError(f"breaks off after {count} frames: {why} in {source}") from e

@@ -55,13 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output and pathlib.Path(args.output).suffix != ".jsonl":
         raise UserError(f"--output={args.output}: expected a file .jsonl")
     from darkjax.data import live as sources
+    from darkjax.tools.predict import Found, check_folder, line, named
 
+    check_folder(args.output)
     if not sources.is_live(args.source) and not pathlib.Path(args.source).is_file():
         raise UserError(f"{args.source}: no such file; a camera is camera:0, a stream a URL")
 
     import darkjax
     from darkjax import live, process, stops, timeline
-    from darkjax.tools.predict import Found, line, named
 
     process.quiet()
     model = darkjax.load(args.run)

@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = pathlib.Path(args.output).suffix
     if args.output and kind not in (".jsonl", ".csv", ".mp4"):
         raise UserError(f"--output={args.output}: expected a file .jsonl, .csv or .mp4")
+    check_folder(args.output)
     from darkjax.data import live
 
     if kind == ".mp4" and (len(inputs) != 1 or live.is_live(inputs[0])):
@@ -106,6 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if failed:
         print(f"{failed} of {len(inputs)} inputs failed", file=sys.stderr)
     return int(failed > 0) if ended is None else 128 + ended
+
+
+def check_folder(output: str) -> None:
+    """Refuse, before anything is computed, a file that cannot be written for want of its folder."""
+    if output and not pathlib.Path(output).parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {pathlib.Path(output).parent}")
 
 
 def listed(inputs: Sequence[str]) -> list[str]:

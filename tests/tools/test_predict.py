@@ -2,12 +2,15 @@
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import os
 import signal
 import socket
+import sys
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -146,6 +149,7 @@ def test_many_inputs_and_one_that_is_no_video(program, long, tmp_path, capsys):
         (("LONG", "--output=x.txt"), "--output=x.txt: expected a file .jsonl, .csv or .mp4"),
         (("LONG", "LONG", "--output=x.mp4"), "takes one video file"),
         (("LONG", "--output=LONG"), "is the input: give another name"),
+        (("LONG", "--output=nowhere/x.mp4"), "--output=nowhere/x.mp4: there is no folder nowhere"),
         (("LONG", "--window=-1"), "--window=-1.0: expected more than 0"),
     ],
 )
@@ -158,6 +162,19 @@ def test_streams_are_known(model, tmp_path):
     assert all(map(live.is_live, ("-", "camera:0", "rtsp://a/b"))) and not live.is_live("a.mp4")
     with pytest.raises(UserError, match="expected camera:0, camera:1"):
         next(predict.predict(model, "camera:front"))
+
+
+@pytest.mark.parametrize(("suffix", "status"), [("mkv", 0), ("mp4", 1)])
+def test_standard_input_is_a_stream(program, tmp_path, monkeypatch, capsys, suffix, status):
+    path = tmp_path / f"piped.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 40, (20, 192, 256, 3), np.uint8)  # large, if coded
+    noise[..., 1] += 160
+    write_video(path, noise, RATE)
+    piped = types.SimpleNamespace(read=io.BytesIO(path.read_bytes()).read)  # it cannot go back
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=piped))
+    assert program("-") == status
+    out, err = capsys.readouterr()
+    assert ("green 1.0" in out) is not bool(status) and ("Matroska can" in err) is bool(status)
 
 
 def test_one_that_is_cut_off_is_named(program, long, tmp_path, capsys):
