@@ -5,11 +5,18 @@ r"""What carries rendered clips to real ones: one table of levers for `configs/r
     python benchmarks/real_arid6.py --records=records/arid6 [--rows=plain-gamma,rich-motion] \
         [--seeds=5]
 
-Rows: a world (plain, rich) and an input (gamma, motion, difference), as `rich-motion`; with `-ema`
-the mean of the weights over the last steps is judged, with `-adapt` it is 3D-DiNet with the real
-clips unlabelled, with `-finetune` eight epochs on labelled ones follow, for each fold with its
-sessions left out. Top-1 on all real clips: mean, lowest and highest over the seeds, each seed, and
-that of the mean of their probabilities. The last line is the mean of all rows without real clips.
+Rows: a world (plain, rich) and an input (gamma, motion, difference), as `rich-motion`; a lever
+after them, as `rich-motion-ema`, is one change of the config.
+  rendered clips alone: ema (the mean of the weights over the last steps), frames16, small and large
+    (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, shuffle (of frames: without their
+    order)
+  real clips without their labels: adabn (their statistics), adapt (3D-DiNet), adapt_apart (both)
+  labelled real clips, for each fold with its sessions left out: finetune (eight epochs), head (the
+    last layer alone), joint (half of every batch rendered, half real), knn (nearest neighbours of
+    the features that rendered clips gave, nothing trained)
+Top-1 on all real clips: mean, lowest and highest over the seeds, each seed, and that of the seeds'
+ensemble: of the mean of their probabilities, which are read from what is kept, as
+darkjax.tools.fuse does. The last line is the ensemble of all rows without real clips.
 
 What is finished in --workdir is not trained again: the same command goes on where it was stopped;
 --only_finished prints what there is. `--steps=1 --clips=2` shows that it runs.
@@ -26,15 +33,45 @@ from typing import Any
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import experiment, process, program
+from darkjax import experiment, files, loaded, process, program
+from darkjax.data.records import Records
 from darkjax.errors import UserError
+from darkjax.ops import neighbours as ops_neighbours
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/real_arid6.py"
 WORLDS = {"plain": ("plain_world",), "rich": ()}
 INPUTS = ("gamma", "motion", "difference")
-LEVERS = ("ema", "adapt", "finetune")
+# Lever -> fields, of the stage that is trained ("stage.") or of the config.
+RENDERED: dict[str, dict[str, Any]] = {
+    "ema": {"stage.ema": 0.99},
+    "frames16": {"data.frames": 16, "data.stride": 1},
+    "small": {"data.size": (40, 40)},
+    "large": {"data.size": (72, 72)},
+    "wide": {"stage.model.width": 32},
+    "deep": {"stage.model.variant": "18"},
+    "colour": {
+        **{f"stage.augment.jitter.{k}": 0.5 for k in ("brightness", "contrast", "saturation")},
+        "stage.augment.jitter.p": 0.8,
+        "stage.augment.jitter.hue": 0.2,
+    },
+    "cutmix": {"stage.augment.cutmix.p": 0.5},
+    "shuffle": {"stage.augment.frame_shuffle.p": 1.0},
+}
+UNLABELLED: dict[str, dict[str, Any]] = {
+    "adabn": {"stage.adapt": "none", "stage.batch_norm": "domain"},
+    "adapt": {},
+    "adapt_apart": {"stage.batch_norm": "domain"},
+}
+LABELLED: dict[str, dict[str, Any]] = {
+    "finetune": {},
+    "head": {"stage.freeze": (r"(?!head/).*",)},
+    "joint": {"data.sources": (("source", 0.5, True), ("", 0.5, True)), "data.split": "fold"},
+    "knn": {},
+}
+LEVERS = {**RENDERED, **UNLABELLED, **LABELLED}
 USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS]
-USUAL += ["rich-motion-ema", "rich-motion-adapt", "rich-motion-finetune"]
+USUAL += [f"rich-motion-{lever}" for lever in LEVERS]
+NEIGHBOURS = 5
 FOLDS = 5
 Found = dict[int, tuple[int, np.ndarray]]  # by clip: its label, its probabilities
 
@@ -47,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--clips", type=int, default=300, help="rendered ones of a class")
-    parser.add_argument("--folds", type=int, default=FOLDS, help="of -finetune: the first so many")
+    parser.add_argument("--folds", type=int, default=FOLDS, help="with labels: the first so many")
     parser.add_argument("--workdir", default="runs/real_arid6_tables")
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
     args = parser.parse_args(argv)
@@ -80,19 +117,23 @@ def parsed(row: str) -> tuple[str, str, str]:
 def judged(args: argparse.Namespace, row: str, seed: int) -> Found | None:
     """Predictions of the real clips; None where they are not to be had yet."""
     world, seen, lever = parsed(row)
-    if lever != "finetune":
+    if lever not in LABELLED:
         return trained(args, load(args, row, seed), f"{row}-{seed}")
-    before = f"{world}-{seen}"
-    if not trained(args, load(args, before, seed), f"{before}-{seed}"):
+    start = f"{world}-{seen}-{seed}"
+    if lever != "joint" and not trained(args, load(args, f"{world}-{seen}", seed), start):
         return None
+    if lever == "knn":
+        return neighbours(args, f"{args.workdir}/{start}", f"{row}-{seed}")
     whole: Found = {}
     for fold in range(1, args.folds + 1):
         c = load(args, row, seed)
         with c.unlocked():
-            c.stages, c.data.fold = ("finetune",), fold
-            start = f"{args.workdir}/{before}-{seed}/rendered"
-            c.finetune.init_from = ((start, r"(.*)", r"\1"),)
-            del c.rendered
+            c.data.fold = fold
+            if lever != "joint":
+                c.stages = ("finetune",)
+                rules = ((f"{args.workdir}/{start}/rendered", r"(.*)", r"\1"),)
+                c.finetune.init_from = rules
+                del c.rendered
         part = trained(args, c, f"{row}-{seed}-fold{fold}")
         if not part:
             return None
@@ -103,7 +144,8 @@ def judged(args: argparse.Namespace, row: str, seed: int) -> Found | None:
 def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     """The config of a row."""
     world, seen, lever = parsed(row)
-    words = [*WORLDS[world], seen, *([lever] if lever in ("adapt", "finetune") else [])]
+    word = "adapt" if lever in UNLABELLED else "finetune" if lever in ("finetune", "head") else ""
+    words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
     c.seed, c.data.dir = seed, args.records
     c.data.source_dir = f"{args.workdir}/{world}-clips"  # drawn once for all
@@ -111,9 +153,39 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     c.data.source_synthetic.groups.train = max(args.clips // 2, 1)
     for stage in c.stages:
         c[stage].steps = args.steps
-    if lever == "ema":
-        c.rendered.ema = 0.99
+    for path, value in LEVERS.get(lever, {}).items():
+        *sections, field = path.split(".")
+        place = c
+        for name in sections:
+            place = place[c.stages[-1] if name == "stage" else name]
+        place[field] = value
     return c
+
+
+def neighbours(args: argparse.Namespace, run: str, name: str) -> Found | None:
+    """What the nearest labelled real clips of other folds say, by the features of a run."""
+    kept_in = pathlib.Path(args.workdir, name)
+    if not (kept_in / "predictions.npz").exists():
+        if args.only_finished:
+            return None
+        model, records = loaded.load(run), Records(args.records)
+        rows = records.select("train")
+        clips = [records.clips[int(records.meta["clip"][row])] for row in rows]
+        frames = (records.read_frames(r, range(int(records.meta["frames"][r]))) for r in rows)
+        codes = np.stack(
+            [model.embed(video, clip.get("fps")) for video, clip in zip(frames, clips, strict=True)]
+        )
+        labels, folds = records.meta["label"][rows], records.meta["fold"][rows]
+        found = np.zeros((len(rows), len(model.classes)), np.float32)
+        for fold in np.unique(folds):
+            own = folds == fold
+            found[own] = ops_neighbours.knn_probabilities(
+                codes[own], codes[~own], labels[~own], len(model.classes), k=NEIGHBOURS
+            )
+        kept_in.mkdir(parents=True, exist_ok=True)
+        arrays = {"clip": records.meta["clip"][rows], "label": labels, "probabilities": found}
+        files.write_npz(kept_in / "predictions.npz", arrays)
+    return kept(kept_in / "predictions.npz")
 
 
 def trained(args: argparse.Namespace, config: Any, name: str) -> Found | None:
@@ -125,13 +197,14 @@ def trained(args: argparse.Namespace, config: Any, name: str) -> Found | None:
         return None
     if not whole:
         experiment.run(config, str(folder))
-    with np.load(last / "predictions.npz") as kept:
-        return {
-            int(clip): (int(label), p)
-            for clip, label, p in zip(
-                kept["clip"], kept["label"], kept["probabilities"], strict=True
-            )
-        }
+    return kept(last / "predictions.npz")
+
+
+def kept(file: pathlib.Path) -> Found:
+    """Predictions of a file, by clip."""
+    with np.load(file) as arrays:
+        rows = zip(*(arrays[k] for k in ("clip", "label", "probabilities")), strict=True)
+        return {int(clip): (int(label), p) for clip, label, p in rows}
 
 
 def top(found: Sequence[Found]) -> float:
@@ -147,7 +220,7 @@ def top(found: Sequence[Found]) -> float:
 def table(found: dict[str, list[Found]]) -> list[str]:
     """One line a row that has anything."""
     lines = [
-        "| world, input, lever | clips | top-1: mean (lowest to highest) | seeds | their mean |",
+        "| world, input, lever | clips | top-1: mean (lowest to highest) | seeds | their ensemble |",
         "|---|---|---|---|---|",
     ]
     alone: list[Found] = []
@@ -159,11 +232,11 @@ def table(found: dict[str, list[Found]]) -> list[str]:
         each = ", ".join(f"{value:.3f}" for value in tops)
         name = ", ".join(filter(None, parsed(row)))
         lines.append(f"| {name} | {len(seeds[0])} | {spread} | {each} | {top(seeds):.3f} |")
-        alone += seeds if parsed(row)[2] in ("", "ema") else []
+        alone += seeds if parsed(row)[2] in ("", *RENDERED) else []
     if alone:
         clips = len(set.intersection(*(set(one) for one in alone)))
         lines.append(
-            f"| mean of {len(alone)} trainings on rendered clips | {clips} | "
+            f"| ensemble of {len(alone)} trainings on rendered clips | {clips} | "
             f"{top(alone):.3f} |  |  |"
         )
     return lines

@@ -63,8 +63,8 @@ def schedule(config: Any, total_steps: int) -> optax.Schedule:
         main = optax.constant_schedule(config.lr)
     elif config.schedule == "dann":
 
-        def main(step):
-            return config.lr / (1 + 10 * step / rest) ** 0.75
+        def main(step):  # before a warm-up's end it is asked for, too, and not used
+            return config.lr / (1 + 10 * jnp.maximum(step, 0) / rest) ** 0.75
 
     else:
         raise UserError(f"optim.schedule={config.schedule!r} is not 'cosine', 'constant' or 'dann'")

@@ -26,6 +26,9 @@ def test_schedules_by_hand():
     np.testing.assert_allclose([cosine(s) for s in (0, 5, 10, 60, 110)], [0, 1, 2, 1, 0], atol=1e-6)
     dann = optim.schedule(options(schedule="dann", lr=0.01), 100)
     np.testing.assert_allclose(dann(100), 0.01 / 11**0.75, rtol=1e-6)
+    warm = optim.schedule(options(schedule="dann", lr=0.01, warmup_steps=20), 40)
+    rates = [float(warm(step)) for step in (0, 10, 20, 40)]
+    np.testing.assert_allclose(rates, [0, 0.005, 0.01, 0.01 / 11**0.75], rtol=1e-6)
     with pytest.raises(UserError, match="'cosine', 'constant' or 'dann'"):
         optim.schedule(options(schedule="cos"), 10)
 

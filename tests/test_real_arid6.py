@@ -1,7 +1,8 @@
-"""`configs/real_arid6.py` stepped: clips that stand for real ones, with and without their labels."""
+"""`configs/real_arid6.py` stepped: clips that stand for real ones, with their labels and without."""
 
 import json
 
+import benches
 import numpy as np
 import pytest
 import tiny_run
@@ -74,3 +75,25 @@ def test_adaptation_reads_the_real_clips_without_their_labels(real, tmp_path):
     assert len(steps) == 3 and steps[0]["lambda"] == 0 < steps[-1]["lambda"]
     assert all("target_accuracy" not in row for row in steps)
     assert np.isfinite([row["domain_loss"] for row in steps]).all()
+
+
+def test_the_levers_on_real_clips_step(real, tmp_path, monkeypatch, capsys):
+    bench = benches.load("real_arid6", monkeypatch)
+    load = bench.load
+
+    def tiny(*args):
+        c = load(*args)
+        shrink(c)
+        return c
+
+    monkeypatch.setattr(bench, "load", tiny)
+    levers = ("head", "joint", "adabn", "knn")
+    rows = ",".join(f"rich-motion-{lever}" for lever in levers)
+    flags = [f"--records={real}", f"--rows={rows}", "--seeds=1", "--folds=1"]
+    assert bench.main([*flags, f"--workdir={tmp_path}"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    counts = {lever: 12 if lever in ("adabn", "knn") else 3 for lever in levers}
+    for lever, count in counts.items():
+        assert any(line.startswith(f"| rich, motion, {lever} | ") for line in table), lever
+        line = next(line for line in table if line.startswith(f"| rich, motion, {lever} | "))
+        assert 0 < int(line.split("|")[2]) <= count

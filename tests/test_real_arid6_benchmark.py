@@ -1,11 +1,16 @@
 """`benchmarks/real_arid6.py`: which trainings its table is made of, and what it prints of them."""
 
+import argparse
 import pathlib
 
 import benches
 import numpy as np
 import pytest
 
+from darkjax import ranges
+from darkjax.data.catalog import get_dataset
+from darkjax.data.convert import convert
+from darkjax.data.records import Records
 from darkjax.errors import UserError
 
 
@@ -47,7 +52,7 @@ def test_the_table_and_its_trainings(bench, runs, capsys, tmp_path):
     assert f"| plain, gamma | 4 | {cells}" in lines
     assert f"| rich, motion, adapt | 4 | {cells}" in lines
     assert any(line.startswith("| rich, motion, finetune | 3 | 0.667") for line in lines)
-    assert "| mean of 4 trainings on rendered clips | 4 | 0.750 |  |  |" in lines
+    assert "| ensemble of 4 trainings on rendered clips | 4 | 0.750 |  |  |" in lines
     assert len(runs) == 2 * (3 + 1 + 3)  # finetune: its own beginning, three folds
     one, tuned = runs["plain-gamma-1"], runs["rich-motion-finetune-1-fold2"]
     assert (one.seed, one.rendered.steps, one.rendered.luminous_input) == (1, 7, "gamma")
@@ -60,7 +65,64 @@ def test_the_table_and_its_trainings(bench, runs, capsys, tmp_path):
     assert bench.main(flags) == 0 and not runs  # nothing twice
 
 
+def test_every_lever_is_a_field_of_its_row_and_of_no_other(bench):
+    args = argparse.Namespace(records="real", workdir="w", clips=4, steps=7)
+    plain = bench.load(args, "rich-motion", 0)
+    seen = {}
+    for lever in bench.LEVERS:
+        c = bench.load(args, f"rich-motion-{lever}", 0)
+        ranges.check(c)
+        seen[lever] = c
+        if lever in bench.RENDERED:
+            assert changed(plain, c) == {
+                path.replace("stage.", "rendered.") for path in bench.RENDERED[lever]
+            }
+    assert seen["adabn"].adapt.adapt == "none" and seen["adabn"].adapt.batch_norm == "domain"
+    assert (seen["adapt"].adapt.adapt, seen["adapt"].adapt.batch_norm) == ("dann", "shared")
+    assert seen["adapt_apart"].adapt.batch_norm == "domain"
+    assert seen["head"].finetune.freeze and not seen["finetune"].finetune.freeze
+    assert seen["joint"].stages == ("rendered",) and seen["joint"].data.split == "fold"
+    assert [known for _, _, known in seen["joint"].data.sources] == [True, True]
+    assert seen["deep"].rendered.model.variant == "18"
+
+
+def changed(one, two):
+    """Fields that differ."""
+    fields = [{f.path: f.value for f in ranges.walk(c)} for c in (one, two)]
+    assert fields[0].keys() == fields[1].keys()
+    return {path for path in fields[0] if fields[0][path] != fields[1][path]}
+
+
 @pytest.mark.parametrize("row", ["rich", "rich-colour", "poor-gamma", "rich-motion-luck"])
 def test_an_unknown_row(bench, row):
     with pytest.raises(UserError, match=f"--rows: expected WORLD-INPUT.*found '{row}'"):
         bench.main(["--records=real", f"--rows={row}"])
+
+
+def test_neighbours_are_of_other_folds(bench, runs, monkeypatch, tmp_path):
+    """Features are the label, and in fold 1 that of another class: its own clips would be right."""
+    options = {"frames": 4, "height": 36, "width": 40, "seed": 0}
+    real = get_dataset("synthetic", classes=("Jump", "Run"), clips_per_class={"train": 5},
+                       groups={"train": 5}, **options)  # fmt: skip
+    convert(real, str(tmp_path / "real"), workers=0)
+    records = Records(tmp_path / "real")
+    rows = records.select("train")
+    at = iter(rows)
+
+    class Stub:
+        classes = ("Jump", "Run")
+
+        def embed(self, video, fps=None):
+            row = next(at)
+            assert video.shape == (4, 36, 40, 3)
+            wrong = records.meta["fold"][row] == 1
+            return 9.0 * np.eye(2, dtype=np.float32)[records.meta["label"][row] ^ wrong]
+
+    monkeypatch.setattr(bench.loaded, "load", lambda run: Stub())
+    flags = [f"--records={tmp_path / 'real'}", "--rows=rich-motion-knn", "--seeds=1"]
+    assert bench.main([*flags, f"--workdir={tmp_path / 'w'}"]) == 0
+    found = bench.kept(tmp_path / "w" / "rich-motion-knn-0" / "predictions.npz")
+    right = {clip: int(np.argmax(p)) == label for clip, (label, p) in found.items()}
+    folds = dict(zip(records.meta["clip"], records.meta["fold"], strict=True))
+    assert len(found) == 10 and right == {clip: folds[clip] != 1 for clip in right}
+    assert list(runs) == ["rich-motion-0"]
