@@ -220,7 +220,7 @@ def top(found: Sequence[Found]) -> float:
 def table(found: dict[str, list[Found]]) -> list[str]:
     """One line a row that has anything."""
     lines = [
-        "| world, input, lever | clips | top-1: mean (lowest to highest) | seeds | their ensemble |",
+        "| world, input, lever | clips | top-1: mean (lowest, highest) | seeds | their ensemble |",
         "|---|---|---|---|---|",
     ]
     alone: list[Found] = []

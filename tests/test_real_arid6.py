@@ -1,4 +1,4 @@
-"""`configs/real_arid6.py` stepped: clips that stand for real ones, with their labels and without."""
+"""`configs/real_arid6.py` stepped, on clips that stand for real ones."""
 
 import json
 
@@ -92,8 +92,8 @@ def test_the_levers_on_real_clips_step(real, tmp_path, monkeypatch, capsys):
     flags = [f"--records={real}", f"--rows={rows}", "--seeds=1", "--folds=1"]
     assert bench.main([*flags, f"--workdir={tmp_path}"]) == 0
     table = capsys.readouterr().out.splitlines()
-    counts = {lever: 12 if lever in ("adabn", "knn") else 3 for lever in levers}
-    for lever, count in counts.items():
-        assert any(line.startswith(f"| rich, motion, {lever} | ") for line in table), lever
+    for lever in levers:
         line = next(line for line in table if line.startswith(f"| rich, motion, {lever} | "))
-        assert 0 < int(line.split("|")[2]) <= count
+        judged = int(line.split("|")[2])
+        # with labels the first fold alone; knn of all folds at once
+        assert judged == 12 if lever in ("adabn", "knn") else 0 < judged < 12
