@@ -35,7 +35,7 @@ class Process:
         self.folder = pathlib.Path(flags[-1].removeprefix("--workdir="))
         self.flags = flags[:-1]
         fake.seen.append(self.folder.name)
-        fake.env.append(env.get("CUDA_VISIBLE_DEVICES"))
+        fake.env.append(env)
         fake.running += 1
         fake.most = max(fake.most, fake.running)
 

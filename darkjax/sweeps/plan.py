@@ -56,9 +56,9 @@ class Cell(NamedTuple):
             return text
         return f"{plain[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
-    def load(self, more: Fields = ()) -> ml_collections.ConfigDict:
+    def load(self) -> ml_collections.ConfigDict:
         """Its config."""
-        return configs.load(self.config, self.base + self.point + self.repetition + more)
+        return configs.load(self.config, self.base + self.point + self.repetition)
 
 
 def short(config: str) -> str:
@@ -154,9 +154,8 @@ def listed(text: str) -> list[str]:
     return values
 
 
-def records(cell: Cell, workdir: str | os.PathLike[str]) -> Fields:
+def records(config: Any, workdir: str | os.PathLike[str]) -> Fields:
     """Fields that have the runs share the clips they would each render: `data.dir` and the like."""
-    config = cell.load()
     sections = {"data": config.data}
     sections |= {f"{n}.data": config[n].data for n in config.stages if "data" in config[n]}
     found = []

@@ -7,6 +7,7 @@ that can be continued by hand. They share the compiled programs on disc.
 from __future__ import annotations
 
 import collections
+import importlib.util
 import os
 import pathlib
 import signal
@@ -16,12 +17,29 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
-from darkjax import experiment, files, lock, run_data, stops
+import jax
+
+from darkjax import experiment, files, lock, overrides, run_data, stops
 from darkjax.errors import UserError
 from darkjax.sweeps import plan
 
 RUNS, LOGS = "runs", "logs"
 POLL = 0.2  # seconds
+
+
+_AHEAD = "XLA_PYTHON_CLIENT_PREALLOCATE"
+_ours: set[str] = set()  # variables of the environment that are this process's alone
+
+
+def leave_devices() -> None:
+    """Before anything else touches a device: this process reads configs and results, and what an
+    accelerator has is the runs'. Which kind of device there is, configs may still ask (`own`); a
+    TPU, which one process alone can open, is not opened."""
+    if importlib.util.find_spec("libtpu") is not None:
+        jax.config.update("jax_platforms", "cpu")
+    elif _AHEAD not in os.environ:
+        os.environ[_AHEAD] = "false"
+        _ours.add(_AHEAD)
 
 
 class Outcome(NamedTuple):
@@ -50,7 +68,9 @@ def outcome(cell: plan.Cell, workdir: pathlib.Path) -> Outcome:
     if not folder.is_dir():
         found: Mapping[str, Any] = {}
     else:
-        found = experiment.complete(cell.load(plan.records(cell, workdir)), str(folder))
+        config = cell.load()
+        overrides.apply_all(config, plan.records(config, workdir))
+        found = experiment.complete(config, str(folder))
     failed = _file(cell, workdir, "error")
     error = failed.read_text(encoding="utf-8").strip() if failed.is_file() else ""
     return Outcome(cell, folder, found, "" if found else error)
@@ -122,12 +142,13 @@ def draw(cell: plan.Cell, workdir: pathlib.Path) -> None:
 
     Another process of the same sweep (an array task) that does it is waited for.
     """
-    fields = plan.records(cell, workdir)
+    config = cell.load()
+    fields = plan.records(config, workdir)
     missing = [folder for _, folder in fields if not os.path.exists(f"{folder}/card.json")]
     while missing:
         try:
             with lock.held(workdir / "records" / "drawing"):
-                config = cell.load(fields)
+                overrides.apply_all(config, fields)
                 run_data.draw_sources(config, str(workdir))
                 for opened in run_data.open_stages(config, str(workdir)).values():
                     opened.close()
@@ -146,7 +167,7 @@ def _begin(
     path.parent.mkdir(parents=True, exist_ok=True)
     _file(cell, workdir, "error").unlink(missing_ok=True)
     log = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
-    env = dict(os.environ)
+    env = {name: value for name, value in os.environ.items() if name not in _ours}
     if gpus:
         env["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return started(command(cell, workdir), log, env), log, time.monotonic()
@@ -154,7 +175,7 @@ def _begin(
 
 def command(cell: plan.Cell, workdir: pathlib.Path) -> list[str]:
     """What a run is by hand."""
-    fields = cell.base + cell.point + cell.repetition + plan.records(cell, workdir)
+    fields = cell.base + cell.point + cell.repetition + plan.records(cell.load(), workdir)
     own = [f"--config.{field}={text}" for field, text in fields]
     where = f"--workdir={workdir / RUNS / cell.name}"
     return [sys.executable, "-m", "darkjax.main", f"--config={cell.config}", *own, where]

@@ -85,7 +85,7 @@ def run(
     config = configs.load(space.config[0], space.fields)
     ranges = [range_of(text, config) for text in space.search]
     made = _made(space)  # every field and repetition, checked before anything is drawn
-    made([(r.field, r.values[0]) for r in ranges])
+    repetitions = len(made([(r.field, r.values[0]) for r in ranges]))
     study = _study(optuna, space, workdir)
     outcomes: dict[int, list[running.Outcome]] = {}
     for old in study.trials:  # all runs that are there, also of failed trials
@@ -97,7 +97,6 @@ def run(
         points = {t.number: _kept(t, ranges) for t in pending if len(t.params) == len(ranges)}
         for cut in (t for t in pending if t.number not in points):  # killed between two draws
             study.tell(cut.number, state=optuna.trial.TrialState.FAIL)
-        repetitions = len(made([(r.field, r.values[0]) for r in ranges]))
         while len(study.trials) < trials and len(points) < max(1, jobs // repetitions):
             study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
             trial = study.ask()
@@ -117,10 +116,10 @@ def run(
 
 def _made(space: Space) -> Any:
     """From the texts of a point's fields to its runs."""
+    again = plan.cells(space.config, space.fields, (), space.repeated)
 
     def cells(point: Sequence[tuple[str, str]]) -> list[plan.Cell]:
-        again = [plan.cells(space.config, space.fields, (), space.repeated)]
-        return [plan.checked(cell._replace(point=tuple(point))) for cell in again[0]]
+        return [plan.checked(cell._replace(point=tuple(point))) for cell in again]
 
     return cells
 

@@ -94,8 +94,7 @@ def _judged(row: Row) -> dict[Any, runs.Judged]:
     found = {}
     for run in row.runs:
         if run.results:
-            stage = list(run.cell.load().stages)[-1]
-            one = runs.read(run.folder / stage)
+            one = runs.read(run.folder)
             if one.clips is not None:
                 found[run.cell.repetition] = one
     return found

@@ -43,11 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     arguments, fields = overrides.split(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(arguments)
-    import jax
-
     from darkjax.sweeps import plan, running, search, tables
 
-    jax.config.update("jax_platforms", "cpu")  # the runs need the accelerator's memory themselves
+    running.leave_devices()
     if args.jobs < 1:
         raise UserError(f"--jobs={args.jobs}: expected 1 or more")
     workdir = pathlib.Path(args.workdir)

@@ -61,13 +61,13 @@ def test_commas_in_brackets_do_not_divide(text, values):
 
 def test_what_would_be_rendered_is_shared(tmp_path):
     cells = plan.cells([CONFIG], [], ["data.frames=4,8"])
-    shared = [plan.records(cell, tmp_path) for cell in cells]
+    shared = [plan.records(cell.load(), tmp_path) for cell in cells]
     assert shared[0] == shared[1] and shared[0][0][0] == "data.dir"
     assert shared[0][0][1].startswith(f"{tmp_path}/records/")
     other = plan.cells([CONFIG], [], ["data.synthetic.height=40"])
-    assert plan.records(other[0], tmp_path) != shared[0]
+    assert plan.records(other[0].load(), tmp_path) != shared[0]
     given = plan.cells([CONFIG], [("data.dir", "records/mine")])
-    assert plan.records(given[0], tmp_path) == ()
+    assert plan.records(given[0].load(), tmp_path) == ()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ LR = "only.optim.lr"
 def table(tmp_path, monkeypatch):
     """Two rows of seeds 0 and 1, twelve clips; the second row lacks its last run, the third all."""
     monkeypatch.setattr(runs, "_card", lambda folder: ("", ()))
-    monkeypatch.setattr("darkjax.sweeps.plan.Cell.load", lambda cell, more=(): Config())
     right = {("a_b", "0"): 6, ("a_b", "1"): 9, ("0.1%", "0"): 9}
     found = []
     for value in ("a_b", "0.1%", "bad"):
@@ -36,10 +35,6 @@ def table(tmp_path, monkeypatch):
                 error = "a | broke"
             found.append(running.Outcome(cell, folder, results, error))
     return tables.of(found)
-
-
-class Config:
-    stages = ("only",)
 
 
 def test_spread_and_intervals_by_hand(table):
