@@ -189,8 +189,8 @@ def test_eight_devices_give_the_losses_of_one(tiny_folder, tmp_path, stage, shap
         c[stage].steps = 5
         c.sharding = ((r".*/mlp/fc1/kernel", (None, "model")), (r".*/fc2/kernel", ("model", None)))
         if stage == "teacher":
-            c.sharding = ((r"Dense_0/kernel", (None, "model")),)
-            c.teacher.optim.warmup_steps, c.teacher.optim.lr = 0, 1e-3
+            c.sharding = ((r".*Dense_0/kernel", (None, "model")),)
+            c.teacher.optim.name = "sgd"  # Adam makes steps of rounding where no gradient is
 
     one, expected = run(tiny_folder, tmp_path / "1", stage=stage, change=steps)
     mesh = sharding.make_mesh(shape, jax.devices()[:8])
