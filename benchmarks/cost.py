@@ -17,7 +17,7 @@ import datetime
 import math
 import pathlib
 import platform
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -65,12 +65,31 @@ def main() -> None:
         print(line(args, *ROWS[row]), flush=True)
 
 
+class Cost(NamedTuple):
+    """What a clip costs; seconds and MiB are 0 where nothing was run."""
+
+    clip: str
+    parameters: int
+    gmacs: float
+    seconds: float
+    mib: float
+
+
 def line(args: argparse.Namespace, called: str, file: str, stage: str) -> str:
     """The line of one network."""
     c = configs.load(f"{ROOT}/configs/{file}.py:{args.words}")
     c.data.frames = args.frames or c.data.frames
     c.data.size = (args.size,) * 2 if args.size else c.data.size
-    c = preprocess.settle(configs.resolve(c), needed=False)
+    cost = measured(c, stage, args.runs)
+    seconds, mib = (f"{cost.seconds:.3f}", f"{cost.mib:,.1f}") if args.runs else ("", "")
+    return (
+        f"| {called} | {cost.clip} | {cost.parameters:,} | {cost.gmacs:.2f} | {seconds} | {mib} |"
+    )
+
+
+def measured(config: Any, stage: str, runs: int) -> Cost:
+    """What a clip of a config's stage costs; the compilation cache should be off with `runs`."""
+    c = preprocess.settle(configs.resolve(config), needed=False)
     made = spec.bare(c, stage, tuple(map(str, range(c.data.num_classes))))
     method = methods.make(c[stage], made)
     like = made.like(1)
@@ -82,8 +101,8 @@ def line(args: argparse.Namespace, called: str, file: str, stage: str) -> str:
         return method.predict(variables, batch)[0]
 
     gmacs = efficiency.macs(logits, shapes, like) / 1e9
-    seconds = mib = ""
-    if args.runs:
+    seconds = mib = 0.0
+    if runs:
         variables = {kind: plausible(value) for kind, value in shapes.items()}
         rng = np.random.default_rng(0)
         batch = {k: np.ones(v.shape, v.dtype) for k, v in like.items()}
@@ -91,11 +110,10 @@ def line(args: argparse.Namespace, called: str, file: str, stage: str) -> str:
         step, _ = compiled(logits, variables, batch)
         needs = step.memory_analysis()
         total = needs.argument_size_in_bytes + needs.output_size_in_bytes
-        mib = f"{(total + needs.temp_size_in_bytes) / 2**20:,.1f}"
-        seconds = f"{median(lambda: step(variables, batch), args.runs):.3f}"
+        mib = (total + needs.temp_size_in_bytes) / 2**20
+        seconds = median(lambda: step(variables, batch), runs)
     frames, (height, width) = c.data.frames, c.data.size
-    clip = f"{frames} x {height}x{width}"
-    return f"| {called} | {clip} | {count:,} | {gmacs:.2f} | {seconds} | {mib} |"
+    return Cost(f"{frames} x {height}x{width}", count, gmacs, seconds, mib)
 
 
 if __name__ == "__main__":
