@@ -15,7 +15,7 @@ from darkjax.eval.page import page, percent, section, table
 MOST = 1000  # flipped clips in the table
 _STYLE = """
 .good { color: var(--good); } .bad { color: var(--bad); }
-td.text, tbody th.text { white-space: normal; overflow-wrap: anywhere; }
+td.text, tbody th.text { white-space: normal; overflow-wrap: break-word; max-width: 40em; }
 """
 _FIRST = ("loss", "accuracy", "lr")  # what is drawn in the open, with whatever was validated
 _PARTS = {"config": "Config", "data": "Data", "run": "How it was run"}

@@ -145,9 +145,11 @@ def draw(cell: plan.Cell, workdir: pathlib.Path) -> None:
     config = cell.load()
     fields = plan.records(config, workdir)
     missing = [folder for _, folder in fields if not os.path.exists(f"{folder}/card.json")]
+    place = workdir / "records"
     while missing:
+        place.mkdir(parents=True, exist_ok=True)
         try:
-            with lock.held(workdir / "records" / "drawing"):
+            with lock.held(place):
                 overrides.apply_all(config, fields)
                 run_data.draw_sources(config, str(workdir))
                 for opened in run_data.open_stages(config, str(workdir)).values():

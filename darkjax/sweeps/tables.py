@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import pathlib
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -263,7 +264,7 @@ def _bar(text: str) -> str:
 
 def _tex(text: str) -> str:
     """A cell as LaTeX writes it: numbers in maths, else with its special characters escaped."""
-    if r"\pm" in text:
+    if r"\pm" in text or re.fullmatch(r"[-+.,\d\[\] ]*\d[\d.\]]*", text):
         return f"${text}$"
     names = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(names.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)

@@ -73,8 +73,8 @@ def test_it_is_written_in_three_forms(table, tmp_path):
 def test_latex_escapes_what_it_must(table):
     lines = tables.latex(table).splitlines()
     assert lines[2] == "\\begin{tabular}{lrrrr}" and lines[-1] == "\\end{tabular}"
-    assert lines[6] == "a\\_b & $0.6250 \\pm 0.1768$ & $0.6250 \\pm 0.1768$ & 2 & -- \\\\"
-    assert lines[7].startswith("0.1\\% & 0.7500 &")
+    assert lines[6] == "a\\_b & $0.6250 \\pm 0.1768$ & $0.6250 \\pm 0.1768$ & $2$ & -- \\\\"
+    assert lines[7].startswith("0.1\\% & $0.7500$ & $0.7500$ & 1 of 2 & $+0.2500 [+")
 
 
 def judged(tmp_path, name, right, clip):

@@ -12,7 +12,7 @@ import tiny_run
 
 from darkjax import experiment, lock, main
 from darkjax.errors import Stopped, UserError
-from darkjax.sweeps import running, search
+from darkjax.sweeps import plan, running, search
 from darkjax.tools import compare, sweep
 
 CONFIG = f"{tiny_run.ROOT}/tests/sweep_config.py"
@@ -172,6 +172,20 @@ def test_in_a_notebook_it_is_a_function(tmp_path, monkeypatch):
         sweep.sweep(CONFIG, tmp_path / "s", seed=[0])
 
 
+def test_array_tasks_wait_for_the_one_that_renders(tmp_path, monkeypatch):
+    """Their lock is on the records' folder; who has waited finds the clips there."""
+    (cell,) = plan.cells([CONFIG])
+    waited, opened = [], []
+    other = contextlib.ExitStack()
+    other.enter_context(lock.held(tmp_path / "records"))
+    monkeypatch.setattr(running.time, "sleep", lambda s: (waited.append(s), other.close()))
+    monkeypatch.setattr(
+        running.run_data, "open_stages", lambda c, w: opened.append(c.data.dir) or {}
+    )
+    running.draw(cell, tmp_path)
+    assert len(waited) == 1 and opened == [plan.records(cell.load(), tmp_path)[0][1]]
+
+
 # ---------------------------------------------------------------- real runs
 
 
@@ -239,7 +253,7 @@ def test_real_processes_are_stopped_by_ctrl_c_and_go_on(tmp_path, kill):
     process = begun()
     assert process.wait(400) == 0, log.read_text()
     told = (tmp_path / "s" / "logs" / "sweep_config,seed=0.log").read_text()
-    assert "resum" in told or "goes on" in told or "from step" in told, told
+    assert "resumed from the checkpoint of step" in told, told
 
 
 # ---------------------------------------------------------------- search
