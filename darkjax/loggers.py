@@ -156,6 +156,8 @@ class MLflow:
     """A run of MLflow, by its client: what else the program does with MLflow is left alone."""
 
     def __init__(self, folder: pathlib.Path, about: About, before: str | None):
+        # Their seven tries take four minutes, in which the training would stand still.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
