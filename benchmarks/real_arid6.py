@@ -8,8 +8,8 @@ r"""What carries rendered clips to real ones: one table of levers for `configs/r
 Rows: a world (plain, rich) and an input (gamma, motion, difference), as `rich-motion`; a lever
 after them, as `rich-motion-ema`, is one change of the config.
   rendered clips alone: ema (the mean of the weights over the last steps), frames16, small and large
-    (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, shuffle (of frames: without their
-    order)
+    (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a still frame of
+    another clip over it, as StillMix), shuffle (of frames: without their order)
   real clips without their labels: adabn (their statistics), adapt (3D-DiNet), adapt_apart (both)
   labelled real clips, for each fold with its sessions left out: finetune (eight epochs), head (the
     last layer alone), joint (half of every batch rendered, half real), knn (nearest neighbours of
@@ -55,6 +55,7 @@ RENDERED: dict[str, dict[str, Any]] = {
         "stage.augment.jitter.hue": 0.2,
     },
     "cutmix": {"stage.augment.cutmix.p": 0.5},
+    "still": {},
     "shuffle": {"stage.augment.frame_shuffle.p": 1.0},
 }
 UNLABELLED: dict[str, dict[str, Any]] = {
@@ -145,6 +146,7 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     """The config of a row."""
     world, seen, lever = parsed(row)
     word = "adapt" if lever in UNLABELLED else "finetune" if lever in ("finetune", "head") else ""
+    word = lever if lever == "still" else word
     words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
     c.seed, c.data.dir = seed, args.records

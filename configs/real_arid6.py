@@ -16,6 +16,8 @@ Arguments after a colon, joined by commas, in any order; of each line one:
   finetune                   then eight epochs at a small rate on labelled real clips, the sessions
                              of `data.fold` (1 to 5) left out: only those are judged
   adapt                      3D-DiNet instead, the real clips as its target without their labels
+  still                      a still frame of another clip over clips, as StillMix has it, that the
+                             place be learnt less: `augment.still`
   full                       more clips, a wider network, longer: hours instead of an hour
 """
 
@@ -32,6 +34,7 @@ WORDS = {
     "input": INPUTS,
     "training": ("finetune", "adapt"),
     "length": ("full",),
+    "static bias": ("still",),
 }
 
 
@@ -53,6 +56,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.stages = ("rendered",)
         stage.epochs, stage.eval_every, stage.save_every = 20, 0, 300
         c.rendered = stage
+        if "still" in words:
+            stage.augment.still = ml_collections.ConfigDict({"p": 0.5, "limit": 0.5})
         if "full" in words:
             stage.epochs, stage.model.width = 40, 32
             c.data.source_synthetic.clips_per_class.train = 1000

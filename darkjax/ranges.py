@@ -247,6 +247,8 @@ _TABLE: dict[str, Check] = {
     "STAGE.augment.rain.slant": number(0, 10),
     "STAGE.augment.frame_shuffle.p": SHARE,
     "STAGE.augment.frame_shuffle.window": integer(0, 16384),
+    "STAGE.augment.still.p": SHARE,
+    "STAGE.augment.still.limit": SHARE,
     "STAGE.augment.cutmix.p": SHARE,
     "STAGE.augment.cutmix.alpha": POSITIVE,
     "STAGE.augment.border": word(*warp.BORDERS),

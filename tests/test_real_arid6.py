@@ -58,7 +58,7 @@ def rows(folder):
 
 
 def test_a_few_epochs_on_labelled_clips_go_on_from_the_rendered_ones(real, tmp_path):
-    c = config(real, "finetune")
+    c = config(real, "finetune", "still")
     found = experiment.run(c, str(tmp_path))
     # sessions of fold 1 alone are judged, and no clip of the fold trained
     assert found["name"] == "top-1@1x1 synthetic-fold1" and 0 < found["numbers"]["n"] < 12

@@ -8,7 +8,8 @@ shuffle reorders.
 Deviations (the paper is silent; each is a field of `default_config`):
 - probabilities and strengths are ours, near the usual defaults of image libraries;
 - "frame shuffle" permutes all frames of a clip, or each ``window`` frames among themselves;
-- the order of the chain is flip, colour, warps, rain, frame shuffle, cutmix;
+- the order of the chain is flip, colour, warps, rain, frame shuffle, cutmix; `OPTIONAL` "still",
+  which is not the paper's (`ops.still`), comes before cutmix;
 - affine, optical and elastic warps are composed and the clip is resampled once.
 
 A clip may bring its flow image (six channels, `darkjax.channels`). It goes where its pixels go,
@@ -28,6 +29,7 @@ from darkjax.ops import warp
 from darkjax.ops.colour import colour_jitter
 from darkjax.ops.rain import rain
 from darkjax.ops.rearrange import cutmix, flip, frame_shuffle
+from darkjax.ops.still import mix_still
 
 __all__ = [
     "affine",
@@ -43,6 +45,9 @@ __all__ = [
     "rain",
 ]
 
+
+# Fields that a config may have and need not: the chain is the same without them.
+OPTIONAL = {"still": {"p": 0.5, "limit": 0.5}}
 
 Fields = Any  # a dict or an ml_collections.ConfigDict, which is not a Mapping to Python
 
@@ -78,7 +83,7 @@ def augment(
     """Apply the chain to a batch of clips.
 
     Example b draws from (key, index[b]) alone, so its result does not depend on how the batch
-    is spread over devices; only cutmix looks at another example (b - 1).
+    is spread over devices; only still and cutmix look at another example (b - 1).
 
     Args:
         key: one key for the step.
@@ -98,6 +103,8 @@ def augment(
     check_config(cfg)
     keys = example_keys(key, video.shape[0], index)
     video = jax.vmap(lambda k, v: _augment_clip(k, v, cfg))(keys, video)
+    if _on(cfg, "still"):
+        video = mix_still(jax.vmap(_STILL_KEY)(keys), video, **cfg["still"])
     if _on(cfg, "cutmix"):
         keys = jax.vmap(_CUTMIX_KEY)(keys)
         video, target = cutmix(keys, video, target, **cfg["cutmix"])
@@ -119,6 +126,7 @@ def _purpose(number: int):
 # Fixed numbers: turning one transform off must not change what the others draw.
 _FLIP_KEY, _JITTER_KEY, _AFFINE_KEY, _OPTICAL_KEY = map(_purpose, range(4))
 _ELASTIC_KEY, _RAIN_KEY, _SHUFFLE_KEY, _CUTMIX_KEY = map(_purpose, range(4, 8))
+_STILL_KEY = _purpose(8)
 
 
 def _augment_clip(key: PRNGKeyArray, video: Array, cfg: Fields) -> Array:
@@ -239,7 +247,7 @@ _RANGES = {
 
 def check_config(cfg: Fields) -> None:
     """Raise a UserError for an unknown field or a number out of its range."""
-    known = default_config()
+    known = default_config() | OPTIONAL
     for name in cfg:
         if name not in known:
             raise UserError(f"augment.{name}: unknown; expected one of {', '.join(known)}")
