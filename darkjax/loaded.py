@@ -25,7 +25,8 @@ from darkjax import config as configs
 from darkjax.data import decode
 from darkjax.data.flow import Recipe
 from darkjax.data.resize import resize_clip
-from darkjax.data.views import EvalViews, ViewConfig
+from darkjax.data.shards import LUMA
+from darkjax.data.views import EvalViews, View, ViewConfig
 from darkjax.errors import UserError
 from darkjax.weights import card
 
@@ -103,18 +104,30 @@ class Model:
         views = views or self.views
         frames = self._frames(video, fps)
         count, height, width = frames.shape[:3]
-        if views.crop != "resized" and (height < views.size[0] or width < views.size[1]):
-            scale = max(views.size[0] / height, views.size[1] / width)
-            size = (math.ceil(height * scale), math.ceil(width * scale))
+        sizes, cut = self.plan(count, height, width, views)
+        for size in sizes:  # of which the first is the one they have
             frames = resize_clip(frames, size)
-            count, height, width = frames.shape[:3]
-        meta = {"frames": count, "height": height, "width": width}
-        every = EvalViews({k: np.array([v]) for k, v in meta.items()}, views, np.array([0]))
         found = []
-        for view in every.part(range(len(every))):
-            y, x, high, wide, _ = view.window
-            found.append(resize_clip(frames[view.frames, y : y + high, x : x + wide], views.size))
+        for view in cut:
+            y, x, high, wide, flip = view.window
+            seen = resize_clip(frames[view.frames, y : y + high, x : x + wide], views.size)
+            found.append(_mirrored(seen) if flip else seen)
         return np.stack(found)
+
+    def plan(
+        self, count: int, height: int, width: int, views: ViewConfig | None = None
+    ) -> tuple[list[tuple[int, int]], list[View]]:
+        """How so many frames of this size become views: the sizes that they are resized to, one
+        after the other, and what is cut out of the last (and resized to `views.size`)."""
+        views = views or self.views
+        scale = self.intake.short_side / min(height, width)
+        sizes = [(round(height * scale), round(width * scale))]
+        larger = max(n / m for n, m in zip(views.size, sizes[0], strict=True))
+        if views.crop != "resized" and larger > 1:
+            sizes.append((math.ceil(sizes[0][0] * larger), math.ceil(sizes[0][1] * larger)))
+        meta = {"frames": count, "height": sizes[-1][0], "width": sizes[-1][1]}
+        every = EvalViews({k: np.array([v]) for k, v in meta.items()}, views, np.array([0]))
+        return sizes, every.part(range(len(every)))
 
     def probabilities(self, video: Video, fps: float | None = None) -> np.ndarray:
         """Of each class, float64 [K]: the mean over the views, as the evaluation's.
@@ -219,7 +232,7 @@ class Model:
         scale = self.intake.short_side / min(height, width)
         frames = resize_clip(frames, (round(height * scale), round(width * scale)))
         if self.intake.channels == 1 and frames.shape[-1] == channels.COLOURS:
-            grey = frames.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+            grey = frames.astype(np.float32) @ LUMA.astype(np.float32)
             return np.rint(grey)[..., None].astype(np.uint8)
         if self.intake.channels >= channels.COLOURS and frames.shape[-1] == 1:
             frames = np.repeat(frames, channels.COLOURS, -1)
@@ -228,6 +241,15 @@ class Model:
             return frames
         own = {k: flow[k] for k in ("method", "bound", "enhance")}
         return Recipe(**own, options=tuple((k, v) for k, v in flow.items() if k not in own))(frames)
+
+
+def _mirrored(video: np.ndarray) -> np.ndarray:
+    """A view [T, h, w, C] with left and right exchanged; flow that went right goes left."""
+    video = video[:, :, ::-1].copy()
+    if video.shape[-1] == channels.WITH_FLOW:
+        right = video[..., channels.FLOW_X]
+        np.negative(right, out=right)  # 256 - x, as bytes wrap
+    return video
 
 
 def _batch(video: np.ndarray) -> dict[str, Any]:
