@@ -28,6 +28,7 @@ from darkjax.data.resize import resize_clip
 from darkjax.data.shards import LUMA
 from darkjax.data.views import EvalViews, View, ViewConfig
 from darkjax.errors import UserError
+from darkjax.eval import explain
 from darkjax.weights import card
 
 MOST = 8  # views that go through the network together
@@ -168,21 +169,18 @@ class Model:
         return np.asarray(next(iter(concluded.values())), np.float64)
 
     def look(self, video: Video, fps: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the network saw of the middle of a video, and where it looked (`Method.look`).
+        """What the network saw of the middle of a video, and where it looked (`explain.looked`).
 
         Args and errors are those of `preprocess`.
 
         Returns:
-          uint8 [T', h, w, C], and float32 [t, u, v] in [0, 1], or None: the method has no heat map.
+          uint8 [T', h, w, C], and float32 [t, u, v] in [0, 1], or None: nothing of it has places.
         """
         views = dataclasses.replace(self.views, views_clips=1, views_crops=1)
-        found = self._look(self._placed, _batch(self.preprocess(video, fps, views)))
+        batch = _batch(self.preprocess(video, fps, views))
+        found, _ = explain.looked(self.method, self._placed, batch)
         shown = np.rint(np.clip(np.asarray(found.video[0]), 0, 1) * 255).astype(np.uint8)
         return shown, None if found.heat is None else np.asarray(found.heat[0], np.float32)
-
-    @functools.cached_property
-    def _look(self) -> Any:
-        return jax.jit(lambda v, b: self.method.look(b, self.method.predict(v, b)[1]))
 
     @property
     def _stage(self) -> Any:

@@ -7,14 +7,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from darkjax import config as configs
-from darkjax import methods, trained, writers
+from darkjax import trained, writers
 from darkjax.data import pipeline, split
 from darkjax.data.records import Records
-from darkjax.eval import code_figures, report
+from darkjax.eval import code_figures, explain, report
 from darkjax.eval.enhancers import to_uint8
 
 
@@ -87,8 +86,8 @@ def pictures(
     rows: np.ndarray,
     predicted: Mapping[int, np.ndarray] | None = None,
 ) -> list[report.ClipPicture]:
-    """The given records as the last stage saw them (`Method.look`), and what it took them for; of
-    none (`report_clips=0`) nothing is read.
+    """The given records as the last stage saw them, where it looked (`explain.looked`), and what it
+    took them for; of none (`report_clips=0`) nothing is read.
 
     `predicted` has the class probabilities by clip (row of the card); None where nothing is
     classified.
@@ -101,17 +100,15 @@ def pictures(
     data = configs.data_of(config, name)
     data.views_clips = data.views_crops = 1
 
-    @jax.jit
-    def look(variables: Any, batch: Any) -> methods.Look:
-        return method.look(batch, method.predict(variables, batch)[1])
-
     shown = []
     with pipeline.eval_batches(records, rows, cfg=data, batch_size=1) as batches:
         for batch in batches:
-            seen = jax.device_get(look(variables, batch))
-            clip, video = int(batch["clip"][0]), to_uint8(seen.video[0])
+            clip = int(batch["clip"][0])
             probabilities = np.zeros(1) if predicted is None else predicted[clip]
             best = int(probabilities.argmax())
+            chosen = -1 if predicted is None else best
+            seen, of = explain.looked(method, variables, batch, chosen)
+            video = to_uint8(np.asarray(seen.video[0]))
             shown.append(
                 report.ClipPicture(
                     clip_id=records.clips[clip]["id"],
@@ -122,6 +119,7 @@ def pictures(
                     # Where nothing enhances, a second strip would say the same.
                     enhanced=None if np.array_equal(video, batch["video"][0]) else video,
                     attention=None if seen.heat is None else np.asarray(seen.heat[0]),
+                    looked=of,
                 )
             )
     return shown

@@ -77,6 +77,7 @@ class ClipPicture:
         frames: uint8 [T, H, W, C] as recorded.
         enhanced: uint8 [T, H, W, C] after gamma correction or another enhancer, or None.
         attention: float [t, h, w] of any resolution, or None.
+        looked: what it is: "Attention" of the method's own, or "Looked at" (`explain.looked`).
     """
 
     clip_id: str
@@ -86,6 +87,7 @@ class ClipPicture:
     frames: np.ndarray
     enhanced: np.ndarray | None = None
     attention: np.ndarray | None = None
+    looked: str = "Attention"
 
 
 def write_report(
@@ -291,7 +293,7 @@ def _clip(clip: ClipPicture) -> str:
     if clip.enhanced is not None:
         rows.append(("Enhanced", seen))
     if clip.attention is not None:
-        rows.append(("Attention", pictures.overlay_clip(seen, np.asarray(clip.attention))))
+        rows.append((clip.looked, pictures.overlay_clip(seen, np.asarray(clip.attention))))
     strips = "".join(
         f'<p class="row">{name}</p>'
         + pictures.strip_html(video[pictures.spread(len(video))], f"{name}: clip {clip.clip_id}")
