@@ -192,4 +192,7 @@ def test_the_report_shows_what_was_enhanced_where_something_was(made, monkeypatc
         monkeypatch.setattr(trained, "load", dark)
         (same,) = collect.pictures(config, str(run), records, rows)
     assert gamma.enhanced.mean() > gamma.frames.mean() + 10 and same.enhanced is None
+    for shown in (gamma, same):  # the method has no heat of its own
+        assert shown.looked == "Looked at" and shown.attention.min() >= 0
+        assert shown.attention.ndim == 3 and np.isfinite(shown.attention).all()
     np.testing.assert_array_equal(gamma.frames, same.frames)
