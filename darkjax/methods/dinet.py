@@ -90,8 +90,7 @@ class DiNet(base.Method):
 
     def view(self, video: Array) -> Array:
         """Clips in [0, 1] as what the backbone expects."""
-        if self.config.get("luminous_input"):
-            video = base.luminous_view(self.config, video)
+        video = base.luminous_view(self.config, video, self.config.get("luminous_input") or "dark")
         return base.normalise(video, self.config.mean, self.config.std)
 
     def init(self, rng, batch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import tiny_run
 
 from darkjax import config as configs
 from darkjax import methods, models
+from darkjax.models import layers
 
 FILES = {
     "supervised": "lift_arid",
@@ -127,6 +129,37 @@ def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(cas
     expected = [not "".join(map(str, path)).startswith("['teacher']")
                 for path, _ in jax.tree_util.tree_leaves_with_path(old)]  # fmt: skip
     assert jax.tree.leaves(moved) == expected
+
+
+class Normalised(padding.Enhancer):
+    """As DTCM's light network: with statistics."""
+
+    @nn.compact
+    def __call__(self, video, *, train):
+        bright, out = padding.Enhancer(self.k)(video, train=train)
+        return layers.BatchNorm()(bright, train=train), out
+
+
+def test_an_enhancer_s_own_statistics_come_back(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda *_, **__: Normalised())
+    method, variables = made("enhancer")
+    _, aux = jax.jit(method.loss)(variables, clips(), jax.random.key(1), 0.0)
+    assert set(aux.collections) == {"batch_stats"}
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), aux.collections["batch_stats"], variables["batch_stats"]
+    )
+    assert jax.tree.leaves(moved) == [True, True]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "," not in c])
+def test_flow_that_lies_beside_the_colours_is_left_alone(case):
+    """Records with flow have six channels; a method that does not ask for it reads three."""
+    method, variables = made(case)
+    loss = jax.jit(lambda batch: method.loss(variables, batch, jax.random.key(1), 0.0)[0])
+    six = jnp.pad(clips()["video"], [(0, 0)] * 4 + [(0, 3)], constant_values=77)
+    assert loss({**clips(), "video": six}) == loss(clips())
+    predict = jax.jit(lambda batch: method.predict(variables, batch)[0])
+    np.testing.assert_array_equal(predict({**clips(), "video": six}), predict(clips()))
 
 
 @every_method
