@@ -393,6 +393,23 @@ def test_every_collection_and_what_was_fitted_come_back(tmp_path):
         checkpoint.load_variables(tmp_path)
 
 
+def test_what_is_divided_among_devices_is_kept_whole(tmp_path):
+    """And read back to another number of them."""
+    mesh = jax.make_mesh((2, 4), ("data", "model"))
+    split, copied = (jax.sharding.NamedSharding(mesh, jax.P(*a)) for a in ((None, "model"), ()))
+    w = np.arange(24, dtype=np.float32).reshape(3, 8)
+    placed = {"split": jax.device_put(w, split), "copied": jax.device_put(w + 1, copied)}
+    full = state(1).replace(params=placed)
+    alone = state(1).replace(params={"split": jnp.zeros((3, 8)), "copied": jnp.zeros((3, 8))})
+    with checkpoint.Checkpointer(tmp_path) as saver:
+        saver.save(full, meta(1))
+        saver.wait()
+        for like in (full, alone):
+            found = saver.restore(1, like)[0].params
+            same(found, {"split": w, "copied": w + 1})
+            assert found["split"].sharding.is_equivalent_to(like.params["split"].sharding, 2)
+
+
 def test_a_part_without_statistics_is_a_part(tmp_path):
     """Of a method of several networks some have none: the names of all are there."""
     bare = state(1).replace(collections={"batch_stats": {"features": {}}})
