@@ -11,6 +11,7 @@ from tiny_run import ROOT
 from darkjax import config as configs
 from darkjax import methods, ranges
 from darkjax.errors import UserError
+from darkjax.eval.classify import Predictions
 from darkjax.methods import base
 
 
@@ -77,8 +78,14 @@ def test_the_table(bench, monkeypatch, capsys, tmp_path):
         return {"numbers": {"top-1": 0.9 + 0.05 * config.seed}}
 
     def judge(config, folder, records, stride):
+        """Of ten clips of class 0, pixels have one less than the stride, all else the stride."""
         judged.append((folder.name, stride))
-        return 0.1 * stride
+        right = np.arange(10) < stride - folder.name.startswith("pixels-")
+        if folder.name.startswith("flow-"):  # surer than the other, and of other clips
+            right = right[::-1]
+        sure = 0.9 if folder.name.startswith("flow-") else 0.6
+        zeros = np.where(right, sure, 1 - sure)
+        return Predictions(np.arange(10), np.zeros(10, int), np.stack([zeros, 1 - zeros], 1))
 
     monkeypatch.setattr(bench, "rendered", lambda args: "drawn")
     monkeypatch.setattr(bench, "with_flow", lambda folder, out: "real-flow")
@@ -91,6 +98,14 @@ def test_the_table(bench, monkeypatch, capsys, tmp_path):
     assert "150 real clips" in out
     assert "| input | rendered | real, stride 4 | real, stride 5 |" in out
     cells = "0.925 (0.900 to 0.950) | 0.400 (0.400 to 0.400) | 0.500 (0.500 to 0.500)"
-    assert all(f"| {name} | {cells} |" in out for name in bench.INPUTS)
+    assert all(f"| {name} | {cells} |" in out for name in list(bench.INPUTS)[1:])
+    assert f"| pixels | {cells.replace('0.4', '0.3').replace('0.5', '0.4')} |" in out
+    # what flow says, which is surer
+    fused = "pixels less their median and flow"
+    assert f"| {fused} |  | 0.400 (0.400 to 0.400) | 0.500 (0.500 to 0.500) |" in out
+    assert "flow, stride 4: 4 right that pixels have not, 3 the other way, p 1.000" in out
+    moved = "1 right that pixels have not, 0 the other way, p 1.000"
+    assert f"pixels less their median, stride 5: {moved}" in out
+    assert f"{fused}, stride 4: 4 right that pixels have not, 3 the other way, p 1.000" in out
     with pytest.raises(UserError, match="--strides=four: expected numbers"):
         bench.main(["--records=real", "--strides=four"])
