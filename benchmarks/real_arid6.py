@@ -4,9 +4,13 @@ r"""What carries rendered clips to real ones: one table of levers for `configs/r
         --short_side=120 --fps=15
     python benchmarks/real_arid6.py --records=records/arid6 [--rows=plain-gamma,rich-motion] \
         [--seeds=5]
+    python benchmarks/real_arid6.py --records=records/arid6 --flow_records=records/arid6_flow \
+        --rows=rich-motion,rich-flow,rich-motion+rich-flow
 
-Rows: a world (plain, rich) and an input (gamma, motion, difference), as `rich-motion`; a lever
-after them, as `rich-motion-ema`, is one change of the config.
+Rows: a world (plain, rich) and an input (gamma, motion, difference, flow), as `rich-motion`; a
+lever after them, as `rich-motion-ema`, is one change of the config. A plus between rows is the mean
+of their probabilities, seed by seed: two streams. Records with flow are made as
+`configs/real_arid6.py` says.
   rendered clips alone: ema (the mean of the weights over the last steps), frames16, small and large
     (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a still frame of
     another clip over it, as StillMix), shuffle (of frames: without their order)
@@ -40,7 +44,7 @@ from darkjax.ops import neighbours as ops_neighbours
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/real_arid6.py"
 WORLDS = {"plain": ("plain_world",), "rich": ()}
-INPUTS = ("gamma", "motion", "difference")
+INPUTS = ("gamma", "motion", "difference", "flow")
 # Lever -> fields, of the stage that is trained ("stage.") or of the config.
 RENDERED: dict[str, dict[str, Any]] = {
     "ema": {"stage.ema": 0.99},
@@ -70,8 +74,9 @@ LABELLED: dict[str, dict[str, Any]] = {
     "knn": {},
 }
 LEVERS = {**RENDERED, **UNLABELLED, **LABELLED}
-USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS]
+USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS if seen != "flow"]
 USUAL += [f"rich-motion-{lever}" for lever in LEVERS]
+OF_FLOW = ["plain-flow", "rich-flow", "plain-motion+plain-flow", "rich-motion+rich-flow"]
 NEIGHBOURS = 5
 FOLDS = 5
 Found = dict[int, tuple[int, np.ndarray]]  # by clip: its label, its probabilities
@@ -81,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing, seed by seed, and print the table."""
     parser = program.Parser("benchmarks.real_arid6", __doc__)
     parser.add_argument("--records", required=True, help="real clips of the six actions")
-    parser.add_argument("--rows", default=",".join(USUAL), help="joined by commas")
+    parser.add_argument("--flow_records", default="", help="the same clips with their flow")
+    parser.add_argument("--rows", default="", help="joined by commas; left out: all")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--clips", type=int, default=300, help="rendered ones of a class")
@@ -89,18 +95,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", default="runs/real_arid6_tables")
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
     args = parser.parse_args(argv)
-    rows = args.rows.split(",")
-    for row in rows:
-        parsed(row)
+    usual = USUAL + (OF_FLOW if args.flow_records else [])
+    rows = args.rows.split(",") if args.rows else usual
+    parts = [parsed(part) for row in rows for part in row.split("+")]
+    if not args.flow_records and any(seen == "flow" for _, seen, _ in parts):
+        raise UserError("rows of flow need --flow_records: configs/real_arid6.py says how to make")
     process.quiet()
     found: dict[str, list[Found]] = {row: [] for row in rows}
     for seed in range(args.seeds):
         for row in rows:
-            predictions = judged(args, row, seed)
-            if predictions:
-                found[row].append(predictions)
+            predictions = [judged(args, part, seed) for part in row.split("+")]
+            if all(predictions):
+                found[row].append(together([one for one in predictions if one]))
     print(f"\n{datetime.date.today()}", *table(found), sep="\n")
     return 0
+
+
+def together(found: Sequence[Found]) -> Found:
+    """The mean of several predictions of the same clips."""
+    if len({tuple((clip, one[clip][0]) for clip in sorted(one)) for one in found}) > 1:
+        raise UserError("--flow_records has other clips than --records")
+    return {
+        clip: (label, np.mean([one[clip][1] for one in found], 0))
+        for clip, (label, _) in found[0].items()
+    }
 
 
 def parsed(row: str) -> tuple[str, str, str]:
@@ -109,7 +127,8 @@ def parsed(row: str) -> tuple[str, str, str]:
     seen, _, lever = rest.partition("-")
     if world not in WORLDS or seen not in INPUTS or lever not in ("", *LEVERS):
         raise UserError(
-            f"--rows: expected WORLD-INPUT or WORLD-INPUT-LEVER of {', '.join(WORLDS)}; "
+            "--rows: expected WORLD-INPUT or WORLD-INPUT-LEVER, or such joined by +, of "
+            f"{', '.join(WORLDS)}; "
             f"{', '.join(INPUTS)}; {', '.join(LEVERS)}; found {row!r}"
         )
     return world, seen, lever
@@ -124,7 +143,8 @@ def judged(args: argparse.Namespace, row: str, seed: int) -> Found | None:
     if lever != "joint" and not trained(args, load(args, f"{world}-{seen}", seed), start):
         return None
     if lever == "knn":
-        return neighbours(args, f"{args.workdir}/{start}", f"{row}-{seed}")
+        records = args.flow_records if seen == "flow" else args.records
+        return neighbours(args, records, f"{args.workdir}/{start}", f"{row}-{seed}")
     whole: Found = {}
     for fold in range(1, args.folds + 1):
         c = load(args, row, seed)
@@ -149,8 +169,9 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     word = lever if lever == "still" else word
     words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
-    c.seed, c.data.dir = seed, args.records
-    c.data.source_dir = f"{args.workdir}/{world}-clips"  # drawn once for all
+    c.seed, c.data.dir = seed, args.flow_records if seen == "flow" else args.records
+    drawn = f"{world}-flow-clips" if seen == "flow" else f"{world}-clips"
+    c.data.source_dir = f"{args.workdir}/{drawn}"  # drawn once for all
     c.data.source_synthetic.clips_per_class.train = args.clips
     c.data.source_synthetic.groups.train = max(args.clips // 2, 1)
     for stage in c.stages:
@@ -164,13 +185,13 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     return c
 
 
-def neighbours(args: argparse.Namespace, run: str, name: str) -> Found | None:
+def neighbours(args: argparse.Namespace, folder: str, run: str, name: str) -> Found | None:
     """What the nearest labelled real clips of other folds say, by the features of a run."""
     kept_in = pathlib.Path(args.workdir, name)
     if not (kept_in / "predictions.npz").exists():
         if args.only_finished:
             return None
-        model, records = loaded.load(run), Records(args.records)
+        model, records = loaded.load(run), Records(folder)
         rows = records.select("train")
         clips = [records.clips[int(records.meta["clip"][row])] for row in rows]
         frames = (records.read_frames(r, range(int(records.meta["frames"][r]))) for r in rows)
@@ -232,9 +253,10 @@ def table(found: dict[str, list[Found]]) -> list[str]:
         tops = [top([one]) for one in seeds]
         spread = f"{np.mean(tops):.3f} ({min(tops):.3f} to {max(tops):.3f})"
         each = ", ".join(f"{value:.3f}" for value in tops)
-        name = ", ".join(filter(None, parsed(row)))
+        name = " + ".join(", ".join(filter(None, parsed(part))) for part in row.split("+"))
         lines.append(f"| {name} | {len(seeds[0])} | {spread} | {each} | {top(seeds):.3f} |")
-        alone += seeds if parsed(row)[2] in ("", *RENDERED) else []
+        one_stream = "+" not in row and parsed(row)[2] in ("", *RENDERED)
+        alone += seeds if one_stream else []
     if alone:
         clips = len(set.intersection(*(set(one) for one in alone)))
         lines.append(

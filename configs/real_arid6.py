@@ -13,12 +13,23 @@ Arguments after a colon, joined by commas, in any order; of each line one:
   plain_world                the rendered world without what docs/data.md lists as richer
   gamma, motion, difference  what the network sees: the brightened clip, that less its median over
                              time (the default), or what changes from frame to frame
+  flow                       or its optical flow, of records as the lines below make them
   finetune                   then eight epochs at a small rate on labelled real clips, the sessions
                              of `data.fold` (1 to 5) left out: only those are judged
   adapt                      3D-DiNet instead, the real clips as its target without their labels
   still                      a still frame of another clip over clips, as StillMix has it, that the
                              place be learnt less: `augment.still`
   full                       more clips, a wider network, longer: hours instead of an hour
+
+Records for `flow`: rendered clips get theirs where they are drawn; the real ones are as high as
+those, so that the same motion is about as many pixels.
+
+    python -m darkjax.data.convert --dataset=arid_ee6222 --raw=ARID6 --out=records/arid6_small \
+        --short_side=64 --fps=15
+    python -m darkjax.data.flow --records=records/arid6_small --out=records/arid6_flow \
+        --method=tvl1 --bound=6 --enhance=gic
+    python -m darkjax.main --config=configs/real_arid6.py:flow \
+        --config.data.dir=records/arid6_flow
 """
 
 from __future__ import annotations
@@ -28,7 +39,8 @@ import ml_collections
 from configs import common, dinet_infar, lift
 
 RICH = {"approach": 0.6, "near": 0.5, "static": 0.7, "blocks": 0.6, "lines": 0.5}
-INPUTS = ("gamma", "motion", "difference")
+INPUTS = ("gamma", "motion", "difference", "flow")
+FLOW = {"method": "tvl1", "bound": 6.0, "enhance": "gic"}
 WORDS = {
     "world": ("plain_world",),
     "input": INPUTS,
@@ -49,6 +61,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         stage.luminous_input = seen
         c.data.synthetic = None
         c.data.source_synthetic = rendered(rich="plain_world" not in words)
+        if seen == "flow":
+            c.data.channels, c.data.source_synthetic.flow = 6, ml_collections.ConfigDict(FLOW)
+            stage.flow_method, stage.flow_bound = FLOW["method"], FLOW["bound"]
+            # the flow image's zero, and what most of it is within
+            stage.mean, stage.std = (128 / 255, 128 / 255, 0.0), (0.1, 0.1, 0.1)
         c.data.sources = (("source", 1.0, True),)
         c.data.train_split = c.data.eval_split = "train"
         c.data.stride, c.data.crop, c.data.scale = 2, "resized", (0.6, 1.0)
@@ -96,11 +113,12 @@ def adapt(stage: ml_collections.ConfigDict, seen: str) -> ml_collections.ConfigD
     """3D-DiNet with the same backbone and input."""
     s = dinet_infar.dinet("r2plus1d18")
     s.model = ml_collections.ConfigDict(stage.model.to_dict())
-    s.published, s.mean, s.std, s.domain_head = (), (), (), (64, 64)
+    s.published, s.mean, s.std, s.domain_head = (), stage.mean, stage.std, (64, 64)
     s.epochs, s.batch_size, s.eval_every, s.save_every = stage.epochs, 24, 0, 300
     # The paper's SGD hardly begins in so few steps; so the rows differ by the adaptation alone.
     s.optim = stage.optim.copy_and_resolve_references()
     s.optim.clip = 5.0
     s.augment = stage.augment.copy_and_resolve_references()
     common.luminous(s, seen, gamma=stage.gamma)
+    s.flow_method, s.flow_bound = stage.flow_method, stage.flow_bound
     return s

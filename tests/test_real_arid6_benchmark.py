@@ -65,6 +65,32 @@ def test_the_table_and_its_trainings(bench, runs, capsys, tmp_path):
     assert bench.main(flags) == 0 and not runs  # nothing twice
 
 
+def test_two_streams_are_the_mean_of_what_each_says(bench, runs, capsys, tmp_path):
+    rows = "rich-motion,rich-flow,rich-motion+rich-flow"
+    flags = ["--records=real", f"--rows={rows}", "--seeds=2", f"--workdir={tmp_path}"]
+    with pytest.raises(UserError, match="rows of flow need --flow_records"):
+        bench.main(flags)
+    assert bench.main([*flags, "--flow_records=flow"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = "| 4 | 0.750 (0.750 to 0.750) | 0.750, 0.750 | 0.750 |"
+    assert f"| rich, motion + rich, flow {cells}" in lines and f"| rich, flow {cells}" in lines
+    assert "| ensemble of 4 trainings on rendered clips | 4 | 0.750 |  |  |" in lines
+    assert len(runs) == 4
+    flow, motion = (runs[name].data for name in ("rich-flow-0", "rich-motion-0"))
+    assert (flow.dir, flow.channels, motion.dir, motion.channels) == ("flow", 6, "real", 3)
+    assert flow.source_dir != motion.source_dir and flow.source_synthetic.flow.bound == 6
+
+
+def test_streams_are_of_the_same_clips(bench):
+    one = {0: (1, np.array([0.2, 0.8])), 1: (0, np.array([0.4, 0.6]))}
+    two = {0: (1, np.array([0.4, 0.6])), 1: (0, np.array([1.0, 0.0]))}
+    np.testing.assert_allclose([p for _, p in bench.together([one, two]).values()],
+                               [[0.3, 0.7], [0.7, 0.3]])  # fmt: skip
+    for other in ({0: two[0]}, {0: two[0], 1: (1, two[1][1])}):
+        with pytest.raises(UserError, match="--flow_records has other clips"):
+            bench.together([one, other])
+
+
 def test_every_lever_is_a_field_of_its_row_and_of_no_other(bench):
     args = argparse.Namespace(records="real", workdir="w", clips=4, steps=7)
     plain = bench.load(args, "rich-motion", 0)
