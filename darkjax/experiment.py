@@ -46,6 +46,7 @@ def run(
     *,
     extend: bool = False,
     eval_name: str = "",
+    brightness: float = 1.0,
 ) -> dict[str, Any]:
     """Run `config` in `workdir`; what is finished there is not done again.
 
@@ -57,6 +58,7 @@ def run(
       extend: a stage that was trained for fewer epochs or steps goes on from its last checkpoint.
       eval_name: with mode "evaluate", the name of other records that the run is judged on: results
         go to `STAGE/eval-NAME/` and everything else is left alone.
+      brightness: with `eval_name`, what the levels of its clips are multiplied by (`judge.dimmed`).
 
     Returns:
       The results of the last stage (`classify.results`), empty with mode "train".
@@ -81,7 +83,7 @@ def run(
     try:
         with process.alone(workdir):
             config = preprocess.settle(configs.resolve(config), workdir)
-            return _run(config, workdir, mode, command, extend, eval_name)
+            return _run(config, workdir, mode, command, extend, eval_name, brightness)
     except Exception as e:
         if isinstance(e, UserError | Stopped) or storage(e) is None:
             raise
@@ -92,7 +94,13 @@ def run(
 
 
 def _run(
-    config: Any, workdir: str, mode: str, command: str, extend: bool, eval_name: str
+    config: Any,
+    workdir: str,
+    mode: str,
+    command: str,
+    extend: bool,
+    eval_name: str,
+    brightness: float,
 ) -> dict[str, Any]:
     start = time.monotonic()
     run_data.draw_sources(config, workdir)
@@ -140,7 +148,7 @@ def _run(
         if mode == "report":
             found = judge.kept(config, name, workdir, records)
         if mode != "report" or (name == config.stages[-1] and not found):
-            found = judge.evaluate(config, name, workdir, records, mesh, eval_name)
+            found = judge.evaluate(config, name, workdir, records, mesh, eval_name, brightness)
     if mode != "train" and chief:
         if not eval_name:
             path = collect.write(config, workdir, opened[config.stages[-1]], found, command)

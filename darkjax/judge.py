@@ -6,18 +6,21 @@ A method says by `judge` what its evaluation is; `NUMBERS` names what each gives
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from darkjax import channels, identity, sharding, trained
 from darkjax import config as configs
-from darkjax import identity, sharding, trained
 from darkjax.data import images, sources, split
 from darkjax.data.records import Records
+from darkjax.errors import UserError
 from darkjax.eval import classify, codes, enhance
 from darkjax.files import write_json, write_npz
 
@@ -39,6 +42,15 @@ def numbers(judge: str, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(f"top-{min(5, classes)}" if n == "top-5" else n for n in rising), others
 
 
+@jax.jit
+def dimmed(video: jax.Array | np.ndarray, factor: float | jax.Array) -> jax.Array:
+    """Clips uint8 `[..., C]`, every level times `factor`, rounded and cut at 255. Flow that is
+    among the channels of records stays."""
+    colours = video[..., : channels.COLOURS].astype(jnp.float32) * factor
+    colours = jnp.clip(jnp.rint(colours), 0, 255).astype(video.dtype)
+    return jnp.concatenate([colours, video[..., channels.COLOURS :]], -1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Judge:
     """How the clips of one stage are judged.
@@ -51,6 +63,7 @@ class Judge:
       data: how clips are seen.
       batch_size: views at a time.
       mesh: the devices.
+      brightness: what levels of clips are multiplied by first (`dimmed`).
     """
 
     stage: Any
@@ -60,6 +73,7 @@ class Judge:
     data: Any
     batch_size: int
     mesh: jax.sharding.Mesh
+    brightness: float = 1.0
     _steps: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -110,13 +124,25 @@ class Judge:
         if (make, method) not in self._steps:  # compiled once per stage
             self._steps[make, method] = make(method, self.mesh)
         step = self._steps[make, method]
+        if self.brightness != 1.0:
+            step = step._replace(seen=functools.partial(_seen_dimmed, step.seen, self.brightness))
         return classify.predict(
             step, variables, self.records, rows, data, batch_size=self.batch_size, mesh=self.mesh
         )
 
 
+def _seen_dimmed(seen: Any, factor: float, variables: Any, batch: Any) -> Any:
+    return seen(variables, {**batch, "video": dimmed(batch["video"], factor)})
+
+
 def evaluate(
-    config: Any, name: str, workdir: str, records: Records, mesh: Any, eval_name: str = ""
+    config: Any,
+    name: str,
+    workdir: str,
+    records: Records,
+    mesh: Any,
+    eval_name: str = "",
+    brightness: float = 1.0,
 ) -> dict[str, Any]:
     """Judge a stage's best checkpoint; writes its `results.json` and `predictions.npz`.
 
@@ -140,8 +166,14 @@ def evaluate(
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
             write_json(pathlib.Path(folder, "results.json"), result)
         return result
-    judge = Judge.of(config, name, records, mesh)
+    judge = dataclasses.replace(Judge.of(config, name, records, mesh), brightness=brightness)
+    judged |= {"brightness_times": brightness} if brightness != 1.0 else {}
     _, _, split_name = split.rows(records, data)
+    if method.judge == "frames" and brightness != 1.0:
+        raise UserError(
+            f"brightness={brightness:g}: {name} is an enhancer and judged by brightness itself: "
+            "give RUN/STAGE of a network that names classes"
+        )
     if method.judge == "frames":
         numbers, cells = enhance.evaluate(
             method, variables, records, judge.held, data, pictures=config.report_clips

@@ -11,7 +11,7 @@ import tiny_run
 
 import darkjax
 from darkjax import config as configs
-from darkjax import experiment, loaded, trained
+from darkjax import experiment, judge, loaded, trained
 from darkjax.data.catalog import get_dataset
 from darkjax.data.convert import convert
 from darkjax.data.decode import write_video
@@ -173,6 +173,46 @@ def test_a_run_is_judged_on_other_records(made, tmp_path, capsys):
     ):
         with pytest.raises(UserError, match=said):
             evaluate.main([*flags, flag])
+
+
+def test_a_run_is_judged_on_darker_clips(made, model, capsys, monkeypatch):
+    """As `predict` judges those frames; what was found before stays."""
+    run, folder = made
+    flags = [f"--run={run}", f"--records={folder}", "--name=dim"]
+    assert evaluate.main([*flags, "--brightness=1,0.5"]) == 0
+    rows = capsys.readouterr().out.splitlines()[-2:]
+    assert rows[0].startswith("| x1 |") and rows[1].startswith("| x0.5 |")
+    kept = np.load(run / "teacher" / "eval-dim-x0.5" / "predictions.npz")["probabilities"]
+    for (frames, _), found in zip(clips(made), kept, strict=True):
+        dark = np.rint(frames * 0.5).astype(np.uint8)
+        np.testing.assert_allclose(model.probabilities(dark), found, atol=1e-6)
+        assert np.abs(found - model.probabilities(frames)).max() > 1e-4
+    assert (run / "teacher" / "eval-dim" / "results.json").exists()
+    for wrong in ("0", "x", "1,-2", "nan"):
+        with pytest.raises(UserError, match="expected factors up to 16"):
+            evaluate.main([*flags, f"--brightness={wrong}"])
+
+    class Enhancing(type(model.method)):
+        judge = "frames"
+
+    load = trained.load
+
+    def enhancing(*args, **kwargs):
+        found = load(*args, **kwargs)
+        own = {f.name: getattr(found.method, f.name) for f in dataclasses.fields(found.method)}
+        return found._replace(method=Enhancing(**own))
+
+    monkeypatch.setattr(trained, "load", enhancing)
+    with pytest.raises(UserError, match="teacher is an enhancer and judged by brightness itself"):
+        evaluate.main([*flags, "--brightness=2"])
+
+
+def test_flow_is_as_bright_as_it_was():
+    video = np.arange(60, 72, dtype=np.uint8).reshape(2, 6)
+    found = np.asarray(judge.dimmed(video, 4.0))
+    np.testing.assert_array_equal(found, [[240, 244, 248, 63, 64, 65], [255] * 3 + [69, 70, 71]])
+    found = np.asarray(judge.dimmed(video[:, :3], 0.25))
+    np.testing.assert_array_equal(found, [[15, 15, 16], [16, 17, 17]])
 
 
 def test_the_report_shows_what_was_enhanced_where_something_was(made, monkeypatch):

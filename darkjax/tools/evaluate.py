@@ -5,6 +5,10 @@
         --set=data.views_clips=5 --set=data.views_crops=3
     python -m darkjax.tools.evaluate --run=runs/mine/student --records=s3://bucket/night \\
         --set=data.eval_split=train
+    python -m darkjax.tools.evaluate --run=runs/mine --records=records/mine --brightness=1,0.5,0.25
+
+--brightness judges the same clips darker (or brighter): every level times that, rounded to 8 bits,
+each to eval-NAME-xFACTOR/, and a row each in the end.
 
 Classes are matched by name; what does not match is left out and listed. Everything else is as the
 run was trained: its own config is read, and `--set` changes fields of it for this evaluation, such
@@ -37,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FIELD=VALUE",
         help="a field of the run's config, such as data.eval_split=train",
     )
+    parser.add_argument("--brightness", default="1", help="levels times this: 1,0.5,0.25")
     args = parser.parse_args(argv)
+    factors = brightness(args.brightness)
     fields = {}
     for given in args.set:
         field, equals, value = given.partition("=")
@@ -47,8 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     from darkjax import process
 
     process.quiet()
-    evaluate(args.run, args.records, args.name, fields)
+    found = {n: evaluate(args.run, args.records, args.name, fields, n) for n in factors}
+    if len(found) > 1:
+        names = [k for k in next(iter(found.values()))["numbers"] if k != "n"]
+        print(f"\n| brightness | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
+        for factor, result in found.items():
+            row = " | ".join(f"{result['numbers'][k]:.4f}" for k in names)
+            print(f"| x{factor:g} | {row} |")
     return 0
+
+
+def brightness(text: str) -> list[float]:
+    """`--brightness`: factors above 0, at most 16.
+
+    Raises:
+      UserError: anything else.
+    """
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < factor <= 16 for factor in found):
+        raise UserError(f"--brightness={text}: expected factors up to 16, such as 1,0.5,0.25")
+    return list(dict.fromkeys(found))
 
 
 def evaluate(
@@ -56,6 +83,7 @@ def evaluate(
     records: str | os.PathLike[str],
     name: str | None = None,
     fields: Mapping[str, str] | None = None,
+    brightness: float = 1.0,
 ) -> dict[str, Any]:
     """A run judged on other records; `experiment.run` with mode "evaluate" and its own config.
 
@@ -64,6 +92,7 @@ def evaluate(
       records: folder of the converted clips.
       name: RUN/STAGE/eval-NAME/ takes the results; None is the name of the records' folder.
       fields: of the config, and values as they are written on a command line.
+      brightness: what levels are multiplied by; not 1: the results are eval-NAME-xBRIGHTNESS/.
 
     Returns:
       The results of the last of these stages (`results.json`).
@@ -83,7 +112,8 @@ def evaluate(
     config.lock()
     overrides.apply_all(config, (fields or {}).items())
     name = name or re.sub(r"[^\w.-]", "_", pathlib.PurePath(os.fspath(records)).name)
-    return experiment.run(config, workdir, "evaluate", eval_name=name)
+    name += f"-x{brightness:g}" if brightness != 1.0 else ""
+    return experiment.run(config, workdir, "evaluate", eval_name=name, brightness=brightness)
 
 
 def config_of(run: str | os.PathLike[str]) -> tuple[Any, str]:
