@@ -25,16 +25,21 @@ def typed(page):
     """Run a page in this folder and print all that it says; what the page prints is in it."""
     from darkjax import verbs
 
-    said = []
+    said, names = [], {}
     for kind, text in FENCED.findall(page):
         heard = io.StringIO()
         with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
             if kind == "python":
-                exec(compile(text, "tutorial.md", "exec"), {})
+                exec(compile(text, "tutorial.md", "exec"), names)
             elif kind == "bash":
                 for line in text.replace("\\\n", "").splitlines():
-                    words = shlex.split(line)
-                    assert words[0] == "darkjax" and not verbs.main(words[1:]), line
+                    program, *words = shlex.split(line)
+                    if program == "python":
+                        command = [sys.executable, *words]
+                        ran = subprocess.run(command, check=True, capture_output=True, text=True)
+                        print(ran.stdout)
+                    else:
+                        assert program == "darkjax" and not verbs.main(words), line
         if kind == "text":
             for line in text.splitlines():
                 assert plain(line) in said, f"it does not say: {line}"
@@ -49,8 +54,9 @@ def test_a_page_that_prints_something_else_fails(capsys):
     assert "predict" in capsys.readouterr().out
     with pytest.raises(AssertionError, match="it does not say: usage: darkjax WORD"):
         typed(page.replace("VERB", "WORD"))
-    with pytest.raises(AssertionError, match="python -m x"):
-        typed("```bash\npython -m x\n```\n")
+    typed("```bash\npython -c 'print(\"heard\")'\n```\n\n```text\nheard\n```\n")
+    with pytest.raises(AssertionError, match="make x"):
+        typed("```bash\nmake x\n```\n")
 
 
 @pytest.mark.slow
