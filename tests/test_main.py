@@ -39,13 +39,20 @@ def one_line(found):
     return lines[0]
 
 
+EXTRAS = ("av", "fsspec", "mlflow", "optuna", "sklearn", "tensorboard", "tensorboardX", "wandb")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, tiny_folder):
-    """A finished run of both stages: its config, folder and results."""
+    """A finished run of both stages: its config, folder and results. Made without the packages that
+    a plain `pip install` does not bring."""
     folder = tmp_path_factory.mktemp("whole")
     c = tiny_run.config(tiny_folder)
     c.mesh, c.student.save_every = (8, 1), 2
-    found = experiment.run(c, str(folder), command="python -m darkjax.main")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in EXTRAS:
+            patched.setitem(sys.modules, name, None)
+        found = experiment.run(c, str(folder), command="python -m darkjax.main")
     return c, folder, found
 
 

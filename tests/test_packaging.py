@@ -202,7 +202,7 @@ def test_all_has_what_notebooks_and_tensorboard_need():
     (every,) = extras["all"]
     names = re.search(r"\[(.*)\]", every)[1].split(",")
     found = {re.match(r"[\w-]+", need)[0] for name in names for need in extras[name]}
-    assert {"ipykernel", "notebook", "tensorboard", "tensorboardX", "av", "pillow"} <= found
+    assert {"ipykernel", "notebook", "tensorboard", "tensorboardX", "av"} <= found
 
 
 @pytest.mark.slow

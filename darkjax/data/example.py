@@ -168,7 +168,7 @@ def jpeg_values(data: Any, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """One JPEG as uint8 [H, W, C]. UserError when Pillow is not installed or the data damaged."""
+    """One JPEG as uint8 [H, W, C]. UserError when the data are damaged."""
     image = _import_pillow()
     try:
         with image.open(io.BytesIO(data)) as picture:
@@ -187,13 +187,9 @@ def _jpeg(frame: np.ndarray, quality: int) -> bytes:
     return out.getvalue()
 
 
-def _import_pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UserError(
-            "JPEG frames need Pillow, which is not installed: pip install 'darkjax[convert]'"
-        ) from error
+def _import_pillow() -> Any:  # records of raw frames are read without it
+    from PIL import Image
+
     return Image
 
 

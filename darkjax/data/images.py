@@ -33,7 +33,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     `notes` says so.
 
     Raises:
-      UserError: Pillow (or, for colour of 16 bits, PyAV) is not installed; the file is missing,
+      UserError: PyAV, for colour of 16 bits, is not installed; the file is missing,
         empty, damaged or no image.
     """
     image_module, ops = _import_pillow()
@@ -89,7 +89,7 @@ def each(path: str | os.PathLike[str]) -> Iterator[tuple[float | None, np.ndarra
       uint16 [H, W] of grey with more than 8 bits.
 
     Raises:
-      UserError: Pillow is not installed; the file is missing, empty or damaged, or has colour of
+      UserError: the file is missing, empty or damaged, or has colour of
         another depth than 8 bits.
     """
     image_module, ops = _import_pillow()
@@ -164,7 +164,7 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     """Write uint8 [H, W, 3] through a temporary name; the suffix chooses the format.
 
     Raises:
-      UserError: Pillow is not installed, or the file cannot be written.
+      UserError: the file cannot be written.
     """
     image_module, _ = _import_pillow()
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -177,11 +177,7 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _import_pillow() -> tuple[Any, Any]:
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise UserError(
-            "image files need Pillow, which is not installed: pip install 'darkjax[convert]'"
-        ) from error
+def _import_pillow() -> tuple[Any, Any]:  # what reads no pictures starts without it
+    from PIL import Image, ImageOps
+
     return Image, ImageOps

@@ -10,7 +10,6 @@ import numpy as np
 
 from darkjax.data import stream
 from darkjax.data.resize import resize_clip
-from darkjax.errors import UserError
 from darkjax.eval import pictures
 
 Said = tuple[float, float, str, float]  # from, to (seconds), what, its probability
@@ -31,7 +30,7 @@ def video(source: str, target: str, said: Sequence[Said], model: Any) -> None:
       model: of `darkjax.load`.
 
     Raises:
-      UserError: `source` cannot be read, or Pillow is not installed.
+      UserError: `source` cannot be read.
     """
     with stream.Reader(pathlib.Path(source)) as reader, stream.writer(pathlib.Path(target)) as out:
         rate = float(reader.fps)
@@ -78,12 +77,8 @@ def panel(model: Any, frames: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _drawn(frame: np.ndarray, current: Said) -> np.ndarray:
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError as e:
-        raise UserError(
-            "writing on frames needs Pillow, which is not installed: pip install 'darkjax[report]'"
-        ) from e
+    from PIL import Image, ImageDraw, ImageFont
+
     picture = Image.fromarray(frame)
     draw: Any = ImageDraw.Draw(picture)
     height, width = frame.shape[:2]

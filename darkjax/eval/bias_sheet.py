@@ -8,7 +8,6 @@ import numpy as np
 
 from darkjax import files
 from darkjax.data.resize import resize_clip
-from darkjax.errors import UserError
 from darkjax.eval.pictures import colour_frames
 from darkjax.eval.static_bias import Made, Shot
 
@@ -43,15 +42,9 @@ def columns(names: Sequence[str]) -> str:
 
 
 def write(path: str, rows: Sequence[np.ndarray]) -> None:
-    """Rows below one another as a PNG.
+    """Rows below one another as a PNG."""
+    from PIL import Image
 
-    Raises:
-      UserError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise UserError("--sheet needs Pillow: pip install 'darkjax[report]'") from None
     width = max(part.shape[1] for part in rows)
     sheet = np.full((len(rows) * (HEIGHT + GAP) - GAP, width, 3), 255, np.uint8)
     for k, part in enumerate(rows):

@@ -14,7 +14,6 @@ from html import escape
 import numpy as np
 
 from darkjax import metrics
-from darkjax.errors import UserError
 from darkjax.eval import charts, pictures, streams
 from darkjax.eval.page import section
 from darkjax.ops import neighbours
@@ -108,13 +107,8 @@ def over_neighbours(stream: streams.Stream, ks: Sequence[int] = KS) -> str:
 def _image(codes: np.ndarray) -> str:
     """A picture of codes [N, M] as a base64 PNG; all but the largest and least 1 % have a colour of
     their own."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise UserError(
-            "the report's pictures need Pillow, which is not installed: "
-            "pip install 'darkjax[report]'"
-        ) from None
+    from PIL import Image
+
     rows = min(_ROWS, len(codes))
     edges = np.linspace(0, len(codes), rows + 1).astype(int)
     means = np.add.reduceat(codes.astype(np.float64), edges[:-1]) / np.diff(edges)[:, None]

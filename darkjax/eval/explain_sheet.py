@@ -12,7 +12,6 @@ import numpy as np
 
 from darkjax import files
 from darkjax.data.resize import resize_clip
-from darkjax.errors import UserError
 from darkjax.eval import annotate, pictures
 from darkjax.eval.explain import Curves, Explained, curves, explain
 
@@ -53,16 +52,9 @@ def write(path: str | os.PathLike[str], rows: Rows, heading: str) -> None:
       path: .png or .jpg.
       rows: of frames of one size.
       heading: one line.
-
-    Raises:
-      UserError: Pillow is not installed.
     """
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError as e:
-        raise UserError(
-            "pictures need Pillow, which is not installed: pip install 'darkjax[report]'"
-        ) from e
+    from PIL import Image, ImageDraw, ImageFont
+
     strips = {title: _strip(video) for title, video in rows.items()}
     width = max(strip.shape[1] for strip in strips.values()) + 2 * GAP
     height = TITLE + sum(TITLE + strip.shape[0] + GAP for strip in strips.values())

@@ -6,7 +6,6 @@ import io
 import numpy as np
 
 from darkjax import channels
-from darkjax.errors import UserError
 
 STRIP_FRAMES = 6
 _STRIP_HEIGHT = 112  # pixels; sample clips are looked at, not measured
@@ -126,19 +125,10 @@ def spread(count: int, wanted: int = STRIP_FRAMES) -> np.ndarray:
 
 
 def strip_html(frames: np.ndarray, alt: str) -> str:
-    """Frames [n, H, W, 3] side by side as one <img> that carries its own data.
-
-    Raises:
-        UserError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image, features
-    except ImportError:
-        raise UserError(
-            "the report's sample clips need Pillow, which is not installed: "
-            "pip install 'darkjax[report]'"
-        ) from None
+    """Frames [n, H, W, 3] side by side as one <img> that carries its own data."""
     from html import escape
+
+    from PIL import Image, features
 
     gap = np.full((frames.shape[1], 2, 3), 255, np.uint8)
     parts = [part for frame in frames for part in (frame, gap)][:-1]

@@ -114,7 +114,6 @@ def write_report(
         figures: sections of HTML behind the tables.
 
     Raises:
-        UserError: there are clips and Pillow is not installed.
         ValueError: the confusion matrix or a picture has the wrong shape.
     """
     facts = run_facts() if facts is None else facts

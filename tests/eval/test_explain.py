@@ -272,7 +272,6 @@ def program(model, monkeypatch):
 
 
 def test_a_sheet_and_a_video(program, file, tmp_path, capsys):
-    pytest.importorskip("PIL")
     from PIL import Image
 
     assert program(file, "--class=blue", f"--output={tmp_path / 'why.png'}") == 0
@@ -289,7 +288,6 @@ def test_a_sheet_and_a_video(program, file, tmp_path, capsys):
 
 
 def test_curves_on_a_sheet_and_in_a_video(file, tmp_path, monkeypatch, capsys, clip):
-    pytest.importorskip("PIL")
     net = ZeroDCE(iterations=2, width=4)
     variables = net.init(jax.random.key(0), jnp.zeros((1, *clip.shape)), train=False)
     model = of(net, variables, method=Enhancer(CONFIG, methods.Spec(CLASSES), net))
