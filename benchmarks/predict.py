@@ -108,12 +108,10 @@ def cost(command: Sequence[str]) -> Cost:
     return Cost(wall, cpu, most / (2**30 if sys.platform == "darwin" else 2**20))
 
 
-def rows(run: str, clips: pathlib.Path | None, minutes: Sequence[float]) -> list[str]:
-    """The table."""
-    lines = [
-        "| minutes | peak memory | predict, x real time (CPU) | decode (CPU) | predict / decode |",
-        "|---|---|---|---|---|",
-    ]
+def rows(run: str, clips: pathlib.Path | None, minutes: Sequence[float]) -> Iterator[str]:
+    """The table, a line as soon as it is known."""
+    yield "| minutes | peak memory | predict, x real time (CPU) | decode (CPU) | predict / decode |"
+    yield "|---|---|---|---|---|"
     with tempfile.TemporaryDirectory() as folder:
         one = pathlib.Path(folder, "one.mp4")
         unit = min(*minutes, 1.0) if len(minutes) > 1 else min(minutes[0], 1.0)
@@ -126,11 +124,10 @@ def rows(run: str, clips: pathlib.Path | None, minutes: Sequence[float]) -> list
             plain = cost([sys.executable, "-c", DECODE, os.fspath(video)])
             seconds = 60 * unit * round(length / unit)
             said = [f"{seconds / c.wall:.1f} ({seconds / c.cpu:.1f})" for c in (ours, plain)]
-            lines.append(
+            yield (
                 f"| {seconds / 60:g} | {ours.memory:.2f} GiB | {said[0]} | {said[1]} | "
                 f"{ours.cpu / plain.cpu:.1f} of CPU |"
             )
-    return lines
 
 
 def main() -> None:
@@ -143,7 +140,8 @@ def main() -> None:
         minutes = [float(m) for m in args.minutes.split(",")]
     except ValueError:
         raise UserError(f"--minutes={args.minutes}: expected numbers, such as 1,10,60") from None
-    print("\n".join(rows(args.run, args.clips, minutes)))
+    for line in rows(args.run, args.clips, minutes):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@
     card.json           classes, shape of the input, how a video becomes it, where it comes from
     run.py              `RUN`: how the other three are used, by jax alone
 
-Convolutions are in XLA's own form, whatever this machine prefers (`ops.conv`): the others are
-private to jaxlib's CPU backend or made for it.
+Convolutions are in the "portable" form of `ops.conv`, whatever this machine prefers: matrix
+products and 2-D convolutions on a CPU, elsewhere XLA's own. The fastest is private to jaxlib.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def exported(made: Program, where: str = "the model") -> export.Exported:
     Raises:
       UserError: jax cannot export it; its first line says why.
     """
-    with conv.use_form("native"):
+    with conv.use_form("portable"):
         try:
             return export.export(jax.jit(made.judge), platforms=PLATFORMS)(*made.arguments())
         except UserError:

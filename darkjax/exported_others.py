@@ -34,7 +34,7 @@ def saved_model(model: Any, path: pathlib.Path, frames: tuple[int, int, int] | N
             f"--format=saved_model needs TensorFlow ({e}): pip install tensorflow"
         ) from e
     names = ", ".join(map(str, made.shape))
-    with conv.use_form("native"):
+    with conv.use_form("portable"):
         judge = jax2tf.convert(
             made.judge,
             polymorphic_shapes=[None, f"({names})"],
@@ -81,7 +81,7 @@ def onnx(model: Any, path: pathlib.Path, frames: tuple[int, int, int] | None = N
         raise UserError(f"--format=onnx needs jax2onnx ({e}): pip install jax2onnx") from e
     shape = [n if n != "views" else 1 for n in made.shape]  # one open number is what it carries
     try:
-        with conv.use_form("native"):
+        with conv.use_form("pure"):  # jax2onnx knows no 3-D convolution
             proto = to_onnx(lambda video: made.judge(made.weights, video), [shape])
         entry = proto.metadata_props.add()
         entry.key, entry.value = "card", json.dumps(exported.card(model, made))

@@ -13,8 +13,8 @@ Which form "auto" means is decided when a function is traced, from what is known
 the number of devices, shapes and dtype. A custom call cannot be partitioned, so several devices (of
 this or other processes) mean "pure", whatever the sharding. Sizes that are unknown when tracing
 (`jax.export` with symbolic shapes) and dtypes other than float32 and bfloat16 mean "native". A
-program that is exported must not hold the private call: trace it under `use_form("native")`, which
-also serves another platform than this one.
+program that is exported must not hold the private call: trace it under `use_form("portable")`,
+which is "pure" where it is lowered for a CPU and "native" elsewhere, both in one program.
 
 Loops: on the CPU a native convolution inside `lax.scan` or `lax.map` runs on one thread, some 100
 times slower. "onednn" keeps its speed there; "pure" contains native 2-D convolutions and does not.
@@ -38,7 +38,7 @@ from jaxtyping import Array, Float
 
 from darkjax.ops import conv_onednn, conv_pure
 
-FORMS = ("auto", "native", "pure", "onednn")
+FORMS = ("auto", "native", "pure", "onednn", "portable")
 Pads = Sequence[tuple[int, int]]
 log = logging.getLogger(__name__)
 _default = os.environ.get("DARKJAX_CONV", "auto")
@@ -61,8 +61,8 @@ def conv3d(
       strides: over time, height and width.
       padding: zeros `(before, after)` for time, height and width.
       groups: channels are cut into this many independent groups.
-      form: `"native"`, `"pure"` or `"onednn"` of the module's docstring; `"auto"` is what
-        `set_form` or the environment variable DARKJAX_CONV says, and without them chosen here.
+      form: `"native"`, `"pure"`, `"onednn"` or `"portable"` of the module's docstring; `"auto"` is
+        what `set_form` or the environment variable DARKJAX_CONV says, and without them chosen here.
 
     Returns:
       The output clips, in the dtype of `x`.
@@ -74,6 +74,10 @@ def conv3d(
         wanted = _chosen(x, kernel)
     strides = tuple(strides)
     pads = tuple((before, after) for before, after in padding)
+    if wanted == "portable":
+        either = functools.partial(conv3d, strides=strides, padding=pads, groups=groups)
+        pure, native = (functools.partial(either, form=name) for name in ("pure", "native"))
+        return lax.platform_dependent(x, kernel, cpu=pure, default=native)
     if wanted == "native":
         return lax.conv_general_dilated(
             x,

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,12 +202,24 @@ def test_the_form_can_be_forced_onednn():
     assert not target_in(lambda x, k: conv.conv3d(x, k) + 1, x, k)
 
 
-def test_exports_with_native_form():
+def test_a_portable_program_is_pure_on_a_cpu_and_native_elsewhere():
+    """For any number of clips, without the private call."""
+    x, k = arrays((2, 3, 5, 5, 8), (3, 3, 3, 8), 1)
+    whole = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("n"), *x.shape[1:]), x.dtype)
     f = jax.jit(lambda x, k: conv.conv3d(x, k))
-    x, k = arrays((1, 3, 5, 5, 8), (3, 3, 3, 8), 1)
-    with conv.use_form("native"):
-        exported = jax.export.export(f, platforms=("cpu", "cuda"))(x, k)
-    assert exported.platforms == ("cpu", "cuda")
+    with conv.use_form("portable"):
+        made = {p: jax.export.export(f, platforms=p)(whole, k) for p in (("cpu",), ("cuda",))}
+        both = jax.export.export(f, platforms=("cpu", "cuda"))(whole, k)
+    found = {p[0]: windows_in(e) for p, e in made.items()}
+    assert found == {"cpu": {2}, "cuda": {3}} and windows_in(both) == {2, 3}
+    assert_same([both.call(x, k)], [conv.conv3d(x, k, form="native")])
+
+
+def windows_in(exported):
+    """Over how many dimensions the windows of its convolutions move."""
+    text = exported.mlir_module()
+    assert set(re.findall(r"custom_call @([\w$]+)", text)) <= {"shape_assertion"}
+    return {len(taps.split(",")) for taps in re.findall(r"dim_numbers = \[b, ([\d, ]+), f\]", text)}
 
 
 ONE_DEVICE = """
