@@ -77,6 +77,7 @@ def config(
             c.student.pvit_freeze = FREEZE[word]
         elif word != "r3d":
             {**data, "no_kd": no_kd, "flow": flow, "pretrained": pretrained}[word](c)
+    drawn_flow(c)
     c.lock()
     return c
 
@@ -163,6 +164,16 @@ def flow(c: ml_collections.ConfigDict, enhance: str = "gic") -> None:
     """
     for name in c.stages:
         common.luminous(c[name], "flow", gamma=c[name].gamma, enhance=enhance)
+
+
+def drawn_flow(c: ml_collections.ConfigDict) -> None:
+    """Rendered clips have their flow made once, where they are drawn, not in every step."""
+    s = c.student
+    if s.luminous_input == "flow" and c.data.synthetic is not None:
+        c.data.channels = 6
+        c.data.synthetic.flow = ml_collections.ConfigDict(
+            {"method": s.flow_method, "bound": 6.0, "enhance": s.flow_enhance}
+        )
 
 
 def pretrained(c: ml_collections.ConfigDict) -> None:

@@ -69,6 +69,14 @@ def test_flow_is_what_the_teacher_and_the_luminous_pathway_see():
             assert (plain[name].luminous_input, c[name].luminous_input) == ("gamma", "flow")
             assert c[name].flow_enhance == "gic"  # these clips are dark
             plain[name].luminous_input = "flow"
+        drawn = "demo" in words  # rendered clips have it made once; of real ones it is asked for
+        assert (c.data.channels, c.data.synthetic is not None) == (
+            (6, True) if drawn else (3, False)
+        )
+        if drawn:
+            made = {"method": "brox", "bound": 6.0, "enhance": "gic"}
+            with plain.unlocked():
+                plain.data.channels, plain.data.synthetic.flow = 6, made
         assert c.to_json_best_effort() == plain.to_json_best_effort()  # and nothing else
 
 
@@ -95,7 +103,9 @@ def test_day_and_infrared_experiments_are_of_flow(name):
         assert c.data.num_classes == (drawn if "demo" in chosen else classes)
     rendered = load("demo", config=there).data.synthetic
     assert rendered.domain == domain
-    recipes = get_dataset("synthetic", **rendered.to_dict()).clips()
+    options = rendered.to_dict()
+    assert options.pop("flow") == {"method": "brox", "bound": 6.0, "enhance": ""}
+    recipes = get_dataset("synthetic", **options).clips()
     assert len({clip.label for clip in recipes}) == drawn
     assert collections.Counter(clip.split for clip in recipes) == {"train": 720, "test": 240}
 
