@@ -13,11 +13,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's own convolution is the smallest program, and one that JAX can store: what one test (or a
 # process that it starts) compiled, the others take. The other forms have tests of their own.
 os.environ.setdefault("DARKJAX_CONV", "native")
-# Most of a test is compiling a program that runs for milliseconds. The second flag is a quarter of
-# the time; a jaxlib that does not know it ends the process, so it is given to those that do.
+# Most of a test is compiling a program that runs for milliseconds. Of the flags below the first is
+# a quarter of the time, the second, one part of a program after another instead of 32 at once, an
+# eighth; a jaxlib that does not know them ends the process, so they are given to those that do.
 os.environ["XLA_FLAGS"] = " ".join(
     [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
-    + ["--xla_cpu_use_fusion_emitters=false"]
+    + ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
     * importlib.metadata.version("jaxlib").startswith("0.10.")
 )
 
@@ -97,6 +98,29 @@ def one_device() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharding, "make_mesh", one)
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_program() -> Iterator[None]:
+    """A training that is taken up again, or done once more, has the step that was compiled: for
+    files that compare trainings of the same stage on the same devices."""
+    from darkjax import train
+
+    make, made = train.make_update, {}
+
+    def kept(
+        method: Any, tx: Any, stage: Any, seed: int, total_steps: int, mesh: Any, shardings: Any
+    ) -> Any:
+        # All that the step is made of: `tx` and `method` are of the stage, the classes and batches.
+        of = (stage.to_json_best_effort(), seed, total_steps, mesh, repr(method.spec))
+        key = (*of, repr(jax.tree.leaves(shardings)), jax.tree.structure(shardings))
+        if key not in made:
+            made[key] = make(method, tx, stage, seed, total_steps, mesh, shardings)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "make_update", kept)
         yield
 
 
