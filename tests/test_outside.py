@@ -18,7 +18,7 @@ from darkjax.errors import UserError
 
 KINDS = ("two_views", "two_sources", "fitted_knn", "masked")
 every_kind = pytest.mark.parametrize("kind", KINDS)
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "one_program")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from darkjax.errors import UserError
 from darkjax.eval import classify
 from darkjax.methods import Aux
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 
 def quick(folder):
     """The tiny experiment, its teacher a network with batch statistics that compiles at once."""
