@@ -39,10 +39,12 @@ def config(kind, folder, other=None):
     c = common.base()
     c.data = tiny_run.config(folder).data
     c.data.frames, c.data.crop = 12, "random" if kind == "two_views" else "centre"
+    c.data.size = (16, 16)
     c.eval_batch_size, c.report_clips, c.log_every = 8, 2, 1
     c.stages = ("only",)
     c.only = stage = common.stage(f"outside.{kind}:make", epochs=1, batch_size=16, lr=3e-2)
     stage.steps, stage.keep_best, stage.eval_every = 6, "", 0
+    stage.save_every = 1000  # at the end, or where a run is stopped
     stage.model = {"name": "outside.net:Net"}
     stage.augment = common.light_augment()
     if kind == "two_views":

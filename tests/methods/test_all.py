@@ -42,7 +42,8 @@ def made(tiny_folder):
         for field in ("dir", "synthetic", "num_classes", "channels", "views_clips"):
             with c.unlocked(), c.ignore_type():
                 c.data[field] = small[field]
-        c.data.size = (16, 16)
+        # IR-DCL's slopes are rounding there, of which Adam makes whole steps.
+        c.data.size = (32, 32) if method == "ir_dcl" else (16, 16)
         if method == "dinet":  # both halves of the same clips
             c.data.source_dir, c.data.source_synthetic = str(tiny_folder), None
         c.data.split, c.data.eval_split = "official", "test"
@@ -52,7 +53,7 @@ def made(tiny_folder):
             stage.update({**test_contract.CASES[case], **fields})
             if method == "lift":
                 stage.distill.weight = 1.0
-        stage.batch_size, stage.steps, stage.save_every = 16, STEPS, 0
+        stage.batch_size, stage.steps, stage.save_every = 16, STEPS, STEPS
         stage.optim.warmup_steps, stage.optim.lr, stage.optim.clip = 0, 3e-3, 1.0
         c.log_every = 1
         c = configs.resolve(c)
