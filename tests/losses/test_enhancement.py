@@ -338,7 +338,7 @@ def test_gradient(name):
 @every_loss
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_finite_on_black_and_white(name, level):
-    loss, shape = CASES[name]
+    _, shape = CASES[name]
     value, slope = SLOPES[name](jnp.full(shape, level))
     assert np.isfinite(value) and np.isfinite(slope).all()
 

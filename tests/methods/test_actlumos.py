@@ -42,7 +42,7 @@ def make(monkeypatch):
 
 
 def value(method, variables, batch):
-    found, aux = method.loss(variables, batch, jax.random.key(1), 0.0)
+    found, aux = jax.jit(method.loss)(variables, batch, jax.random.key(1), 0.0)
     return float(found), {k: float(v) for k, v in aux.metrics.items()}
 
 
@@ -69,7 +69,7 @@ def test_the_loss_is_the_sum_of_its_three_parts(make):
     apart = losses.supcon(method.projection.apply(head, features), batch["label"], 0.1, mask=known)
     assert metrics["supcon"] == pytest.approx(float(apart[known > 0].mean()), rel=1e-4)
     teacher = {k: v["teacher"] for k, v in variables.items()}
-    told, _ = method.teacher.predict(teacher, batch)  # evaluated, not trained
+    told, _ = jax.jit(method.teacher.predict)(teacher, batch)  # evaluated, not trained
     far = losses.knowledge_distillation(logits, told, 3.0)  # of all clips, labelled or not
     assert metrics["distill"] == pytest.approx(float(far.mean()), rel=1e-4)
 

@@ -1,6 +1,7 @@
 """What every method owes the loop, on networks that compile at once."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -75,8 +76,17 @@ def _small(monkeypatch):
     padding.small_networks(monkeypatch)
 
 
-def made(case, dtype="float32", bn_group=0, **fields):
+def made(case, **fields):
     """The method, and variables whose running statistics are not those of a start."""
+    method = method_of(case, **fields)
+    variables = method.init(jax.random.key(0), clips())
+    if "batch_stats" in variables:
+        stats = jax.tree.map(lambda x: x + 0.5, variables["batch_stats"])
+        variables = {**variables, "batch_stats": stats}
+    return method, variables
+
+
+def method_of(case, dtype="float32", bn_group=0, **fields):
     name = case.split(",")[0]
     c = configs.load(f"{tiny_run.ROOT}/configs/{FILES[name]}.py:demo")
     stage = c[STAGES[name]]
@@ -87,12 +97,13 @@ def made(case, dtype="float32", bn_group=0, **fields):
         if name == "lift":
             stage.distill.weight = 1.0
     spec = dataclasses.replace(methods.Spec.numbered(3), views=stage.data.get("train_views", 1))
-    method = methods.make(configs.resolve(c)[STAGES[name]], spec)
-    variables = method.init(jax.random.key(0), clips())
-    if "batch_stats" in variables:
-        stats = jax.tree.map(lambda x: x + 0.5, variables["batch_stats"])
-        variables = {**variables, "batch_stats": stats}
-    return method, variables
+    return methods.make(configs.resolve(c)[STAGES[name]], spec)
+
+
+@functools.cache
+def kept(case):
+    """As `made(case)`, once for this file."""
+    return made(case)
 
 
 def clips():
@@ -108,7 +119,7 @@ def clips():
 @every_method
 def test_a_prediction_does_not_depend_on_the_clips_beside_it(case):
     """Running statistics, no dropout: neither the batch nor a key is in it."""
-    method, variables = made(case)
+    method, variables = kept(case)
     predict = jax.jit(method.predict)
     whole, _ = predict(variables, clips())
     turned, _ = predict(variables, jax.tree.map(lambda x: jnp.roll(x, 1, 0), clips()))
@@ -119,7 +130,7 @@ def test_a_prediction_does_not_depend_on_the_clips_beside_it(case):
 
 @every_method
 def test_statistics_and_numbers_come_back_by_name_and_only_what_learns_moves(case):
-    method, variables = made(case)
+    method, variables = kept(case)
     _, aux = jax.jit(method.loss)(variables, clips(), jax.random.key(1), 0.0)
     assert set(aux.metrics) == LOGGED[case]
     old = variables.get("batch_stats", {})
@@ -154,7 +165,7 @@ def test_an_enhancer_s_own_statistics_come_back(monkeypatch):
 @pytest.mark.parametrize("case", [c for c in CASES if "," not in c])
 def test_flow_that_lies_beside_the_colours_is_left_alone(case):
     """Records with flow have six channels; a method that does not ask for it reads three."""
-    method, variables = made(case)
+    method, variables = kept(case)
     loss = jax.jit(lambda batch: method.loss(variables, batch, jax.random.key(1), 0.0)[0])
     six = jnp.pad(clips()["video"], [(0, 0)] * 4 + [(0, 3)], constant_values=77)
     assert loss({**clips(), "video": six}) == loss(clips())
@@ -164,7 +175,7 @@ def test_flow_that_lies_beside_the_colours_is_left_alone(case):
 
 @every_method
 def test_only_dropout_draws_from_the_key_when_nothing_is_augmented(case):
-    method, variables = made(case)
+    method, variables = kept(case)
     loss = jax.jit(lambda key: method.loss(variables, clips(), key, 0.0)[0])
     drops = not case.startswith(("lift", "enhancer"))
     assert (loss(jax.random.key(1)) != loss(jax.random.key(2))) == drops
@@ -180,7 +191,7 @@ def test_every_network_gets_the_dtype_and_the_groups_of_its_batch_norm(case, mon
         return build(config, num_classes, **options)
 
     monkeypatch.setattr(models, "build", noted)
-    made(case, dtype="bfloat16", bn_group=2)
+    method_of(case, dtype="bfloat16", bn_group=2)
     assert set(asked) == {(jnp.dtype("bfloat16"), 2)}
 
 
@@ -229,7 +240,7 @@ def test_darklight_s_network_is_given_both_views():
 
 @every_method
 def test_what_is_frozen_is_what_the_config_says_and_what_the_case_says(case):
-    method, _ = made(case, freeze=("my/.*",))
+    method = method_of(case, freeze=("my/.*",))
     free = {"student/luminous/.*", "enhancer/.*"} - set(FROZEN.get(case, ()))
     assert {"my/.*", *FROZEN.get(case, ())} <= set(method.frozen)
     assert not free & set(method.frozen)

@@ -29,7 +29,7 @@ def step(method, variables, batch):
         value, aux = method.loss({**variables, "params": params}, batch, jax.random.key(1), 0.0)
         return value, aux
 
-    (value, aux), slope = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    (value, aux), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     return {"loss": value, **aux.metrics}, slope
 
 
@@ -47,7 +47,7 @@ def test_two_blocks_of_a_batch_are_the_views_of_its_clips(made, monkeypatch):
         mutable=["batch_stats"],
     )
     rows = method.projection.apply({"params": variables["params"]["projection"]}, features)
-    expected = losses.nt_xent(by_clip(rows, 2), method.config.temperature)
+    expected = jax.jit(losses.nt_xent)(by_clip(rows, 2), method.config.temperature)
     assert numbers["loss"] == pytest.approx(float(expected.mean()), rel=1e-4)
     unit = rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
     cosines = [float(unit[i] @ unit[i + 2]) for i in range(2)]  # blocks of two clips

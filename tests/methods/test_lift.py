@@ -230,8 +230,12 @@ def test_repetitions_can_share_their_weights(tiny_folder):
     assert many(True) == {"foe0"} and many(False) == {"foe0", "foe1", "foe2"}
 
 
+SAME = ("freeze_all", "unfrozen", "medium", "flow")  # the same networks; test_lift_words.py
+
+
 @pytest.mark.parametrize(
-    "words", ["r3d", "no_kd", "freeze_all", "unfrozen", "small", "medium", "flow"]
+    "words",
+    ["r3d", "no_kd", "small", *(pytest.param(w, marks=pytest.mark.slow) for w in SAME)],
 )
 def test_the_ablations_of_table_vi_are_configs(words):
     c = configs.resolve(configs.load(f"{ROOT}/configs/lift_arid.py:{words}"))

@@ -30,9 +30,9 @@ MVIT_B = {"depth": 16, "splits": (1, 3, 14), "pool_kernel": (3, 3, 3)}
     ("fields", "classes", "frames", "count"),
     [
         ({}, 11, 16, 36_311_531),
-        ({}, 400, 16, 36_610_672),
+        pytest.param({}, 400, 16, 36_610_672, marks=pytest.mark.slow),
         ({}, 400, 32, 36_611_440),
-        ({}, 400, 64, 36_612_976),
+        pytest.param({}, 400, 64, 36_612_976, marks=pytest.mark.slow),
         ({"depth": 24, "splits": (2, 5, 21), "pool_kernel": None}, 400, 32, 53_115_280),
     ],
 )

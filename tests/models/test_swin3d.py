@@ -21,7 +21,12 @@ TINY = {"variant": (8, (1, 2)), "window": (2, 2, 2), "head_dim": 4}
 
 @pytest.mark.parametrize(
     ("variant", "classes", "count"),
-    [("t", 11, 27_858_929), ("t", 400, 28_158_070), ("s", 400, 49_816_678), ("b", 400, 88_048_984)],
+    [
+        ("t", 11, 27_858_929),
+        pytest.param("t", 400, 28_158_070, marks=pytest.mark.slow),
+        ("s", 400, 49_816_678),
+        pytest.param("b", 400, 88_048_984, marks=pytest.mark.slow),
+    ],
 )
 def test_parameter_counts(variant, classes, count):
     params = parameters(Swin3D(classes, variant))

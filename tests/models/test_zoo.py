@@ -1,5 +1,6 @@
 """One suite over the whole zoo: shapes, names, counts, gradients, precision, train and eval."""
 
+import functools
 import math
 import pathlib
 import re
@@ -40,6 +41,13 @@ COUNTS = {
     "darklight_r2plus1d34": 66_659_218,
     "r2plus1d34_bert": 66_655_122,
 }
+# The first of each family; of the others only counts and names are tried by default.
+FIRST = (
+    *("c3d", "c3d_bn", "r3d18", "r3d18_a", "r2plus1d34", "i3d", "s3d", "vit_b16", "swin3d_t"),
+    *("mobilenet3d_v1", "mobilenet3d_v2", "shufflenet3d_v1", "shufflenet3d_v2", "squeezenet3d"),
+    *("p3d199", "tsn_resnet50", "tsm_resnet50", "slowfast_r50_4x16", "mvit_b_16x4"),
+    "darklight_r2plus1d34",
+)
 SLOW_SHAPES = ("r3d34", "r3d101", "swin3d_s", "swin3d_b", "timesformer_b")
 
 
@@ -69,6 +77,12 @@ SMALL = dict.fromkeys(zoo.NAMES, (16, 64, 64)) | {
 }
 
 
+@functools.cache
+def whole(name):
+    """Shapes with 11 classes, as `shapes` gives them."""
+    return shapes(name, 11, clips(name))
+
+
 def shapes(name, num_classes, inputs):
     """((logits or features, `out`), variables) of a new model, traced once."""
     model = models.build({"name": zoo.get(name).model["name"], **zoo.get(name).model}, num_classes)
@@ -81,12 +95,11 @@ def shapes(name, num_classes, inputs):
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW_SHAPES else n for n in zoo.NAMES]
 )
 def test_shapes_and_names(name):
-    """Logits, `out`, the frozen parameter names, the backbone alone, one input channel.
+    """Logits, `out`, the frozen parameter names.
 
     To make the frozen files again: DARKJAX_WRITE_GOLDEN=1 python -m pytest tests/models -m ''
     """
-    inputs = clips(name)
-    (logits, out), variables = shapes(name, 11, inputs)
+    (logits, out), variables = whole(name)
     assert (logits.shape, logits.dtype) == ((2, 11), jnp.float32)
     assert out["pre_logits"].shape[0] == 2 and out["pre_logits"].ndim == 2
     assert out["pre_logits"].dtype == jnp.float32
@@ -95,8 +108,14 @@ def test_shapes_and_names(name):
         assert sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"])) == COUNTS[name]
     frozen_shapes.check(name, variables)
 
+
+@pytest.mark.parametrize(
+    "name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in zoo.NAMES]
+)
+def test_the_backbone_alone_and_one_channel(name):
+    (_, out), variables = whole(name)
     width = out["pre_logits"].shape[1]
-    (first, _), without = shapes(name, None, inputs)
+    (first, _), without = shapes(name, None, clips(name))
     assert first.shape == (2, width)
     assert not any("head" in path.split("/") for path in flatten(without["params"]))
 

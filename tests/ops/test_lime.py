@@ -114,7 +114,7 @@ def test_black_and_white_stay_and_are_finite(level):
 
 def test_batches_dtypes_and_one_channel():
     video, out = enhancing.takes_any_batch(lime, atol=1e-5)
-    np.testing.assert_allclose(jax.vmap(lime)(video), out, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(lime))(video), out, atol=1e-5)
 
 
 def test_errors():
