@@ -299,6 +299,11 @@ def stage_of(run: pathlib.Path) -> pathlib.Path:
     run = run.parent if run.name == "checkpoints" else run
     if (run / "checkpoints").is_dir():
         return run.absolute()
+    if boxed.is_box(run) or (str(run) == boxed.NAME and not run.is_dir()):
+        raise UserError(
+            f"{run} is a network without its run, and a run is needed here: `darkjax predict` and "
+            f"`darkjax static_bias {run} --records=DIR` take it, and judge clips with it"
+        )
     if card.is_weights(str(run)):
         raise UserError(
             f"{run} holds converted weights, which say no classes: python -m darkjax.tools.forward "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 import tiny_run
 
 import darkjax
-from darkjax import boxed, intake, methods, spec
+from darkjax import boxed, intake, loaded, methods, spec
 from darkjax import config as configs
 from darkjax.data.rendering.dataset import ACTIONS
 from darkjax.data.views import ViewConfig
 from darkjax.errors import UserError
 from darkjax.loaded import Model
-from darkjax.tools import box
+from darkjax.tools import box, evaluate
 
 pytestmark = pytest.mark.usefixtures("one_device")
 CLIP = np.random.default_rng(0).integers(0, 60, (20, 40, 48, 3), np.uint8)
@@ -68,6 +69,14 @@ def test_what_is_no_box_or_a_damaged_one(model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a box holds at most"):
         boxed.write(model, tmp_path / "large", "")
     assert not (tmp_path / "large").exists()
+
+
+def test_where_a_run_is_needed_a_box_says_what_takes_it(model, tmp_path):
+    boxed.write(model, tmp_path, "")
+    for run in ("box", tmp_path):
+        for needs_run in (evaluate.config_of, loaded.stage_of):
+            with pytest.raises(UserError, match=r"without its run.*darkjax static_bias .* --records"):
+                needs_run(pathlib.Path(run))
 
 
 def test_only_what_learnt_from_rendered_clips_alone_is_shipped(model):
