@@ -75,7 +75,7 @@ def test_where_a_run_is_needed_a_box_says_what_takes_it(model, tmp_path):
     boxed.write(model, tmp_path, "")
     for run in ("box", tmp_path):
         for needs_run in (evaluate.config_of, loaded.stage_of):
-            with pytest.raises(UserError, match=r"without its run.*darkjax static_bias .* --records"):
+            with pytest.raises(UserError, match=r"without its run.*static_bias .* --records"):
                 needs_run(pathlib.Path(run))
 
 
