@@ -19,6 +19,9 @@ Arguments after a colon, joined by commas, in any order; of each line one:
   adapt                      3D-DiNet instead, the real clips as its target without their labels
   still                      a still frame of another clip over clips, as StillMix has it, that the
                              place be learnt less: `augment.still`
+  validate                   judged on the official validation split, where the raw folder had its
+                             clips (validate.txt); `finetune` then trains on all of the others. For
+                             the last number alone: what is chosen is chosen without it
   full                       more clips, a wider network, longer: hours instead of an hour
 
 Records for `flow`: rendered clips get theirs where they are drawn; the real ones are as high as
@@ -45,6 +48,7 @@ WORDS = {
     "world": ("plain_world",),
     "input": INPUTS,
     "training": ("finetune", "adapt"),
+    "judged": ("validate",),
     "length": ("full",),
     "static bias": ("still",),
 }
@@ -79,8 +83,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             stage.epochs, stage.model.width = 40, 32
             c.data.source_synthetic.clips_per_class.train = 1000
             c.data.source_synthetic.groups.train = 500
+        if "validate" in words:
+            c.data.eval_split = "validate"
         if "finetune" in words:
-            c.finetune = finetune(stage)
+            c.finetune = finetune(stage, "official" if "validate" in words else "fold")
             c.stages = ("rendered", "finetune")
         elif "adapt" in words:
             c.adapt = adapt(stage, seen)
@@ -99,13 +105,13 @@ def rendered(rich: bool) -> ml_collections.ConfigDict:
     return common.synthetic(**counts, **size, **shares)
 
 
-def finetune(stage: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def finetune(stage: ml_collections.ConfigDict, split: str) -> ml_collections.ConfigDict:
     """The same network, a little longer, on real clips: longer still, it learns the place."""
     s = stage.copy_and_resolve_references()
     s.init_from = (("rendered", r"(.*)", r"\1"),)
     s.epochs, s.batch_size = 8, 16
     s.optim.lr, s.optim.warmup_steps = 3e-4, 10
-    s.data = ml_collections.ConfigDict({"sources": (), "split": "fold"})
+    s.data = ml_collections.ConfigDict({"sources": (), "split": split})
     return s
 
 

@@ -73,6 +73,9 @@ def draw_sources(config: Any, workdir: str) -> None:
         alone = "source_synthetic" in own or "source_dir" in own
         drawn = f"records-{name}-source" if alone else "records-source"
         folder = data.source_dir or os.path.join(workdir, drawn)
+        if data.synthetic is None:  # what is wrong with it is said before minutes of drawing
+            with open_records(data, workdir) as records:
+                split.held_rows(records, data)
         options = data.source_synthetic.to_dict()
         _draw(options, folder, bool(data.source_dir), "data.source_synthetic")
         with config.unlocked():

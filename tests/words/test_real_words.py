@@ -8,10 +8,13 @@ import tiny_run
 
 from configs import real_arid6
 from darkjax import config as configs
-from darkjax import preflight, ranges, spec
+from darkjax import experiment, preflight, ranges, spec
+from darkjax.data.catalog import get_dataset
 from darkjax.data.class_names import ARID11
+from darkjax.data.convert import convert
 from darkjax.data.rendering.dataset import ACTIONS, Synthetic
 from darkjax.data.rendering.world import PLAIN
+from darkjax.errors import UserError
 
 EVERY = [word for group in real_arid6.WORDS.values() for word in group]
 
@@ -48,6 +51,30 @@ def test_labels_of_real_clips_are_unknown_but_where_they_are_asked_for():
     c = load("finetune")
     assert (c.finetune.data.sources, c.finetune.data.split) == ((), "fold")
     assert configs.data_of(configs.resolve(c), "rendered").sources == (("source", 1.0, True),)
+
+
+def test_the_official_validation_split_is_judged_by_a_word():
+    for words in ((), ("finetune",), ("adapt",)):
+        c = configs.resolve(load("validate", *words))
+        for name in c.stages:
+            data = configs.data_of(c, name)
+            assert (data.split, data.train_split) == ("official", "train")
+            assert data.eval_split == "validate"
+
+
+def test_what_is_wrong_with_the_judged_clips_is_said_before_any_are_drawn(tmp_path):
+    counts = {"clips_per_class": {"train": 1}, "groups": {"train": 1}}
+    small = get_dataset("synthetic", classes=ACTIONS, **counts, frames=4, height=24, width=32)
+    convert(small, str(tmp_path / "real"), workers=0)
+    for words, folder, why in (
+        (("validate",), tmp_path / "real", "needs the split 'validate'"),
+        ((), tmp_path / "none", "expected a converted dataset"),
+    ):
+        c = load(*words)
+        c.data.dir = str(folder)
+        with pytest.raises(UserError, match=why):
+            experiment.run(c, str(tmp_path / "run"))
+        assert not (tmp_path / "run" / "records-source").exists()
 
 
 def test_the_worlds():
