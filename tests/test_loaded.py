@@ -207,6 +207,18 @@ def test_a_run_is_judged_on_darker_clips(made, model, capsys, monkeypatch):
         evaluate.main([*flags, "--brightness=2"])
 
 
+def test_it_is_said_that_recorded_flow_stays_as_it_is(made, monkeypatch, capsys):
+    run, folder = made
+    config, workdir = evaluate.config_of(run)
+    with config.unlocked():
+        config.data.channels = 6
+    monkeypatch.setattr(evaluate, "config_of", lambda _: (config, workdir))
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: {"numbers": {"top-1": 0.5, "n": 2}})
+    for factors, said in (("1", False), ("0.5", True), ("1,0.5", True)):
+        evaluate.main([f"--run={run}", f"--records={folder}", f"--brightness={factors}"])
+        assert ("only the colours change" in capsys.readouterr().out) == said
+
+
 def test_flow_is_as_bright_as_it_was():
     video = np.arange(60, 72, dtype=np.uint8).reshape(2, 6)
     found = np.asarray(judge.dimmed(video, 4.0))

@@ -8,7 +8,7 @@
     python -m darkjax.tools.evaluate --run=runs/mine --records=records/mine --brightness=1,0.5,0.25
 
 --brightness judges the same clips darker (or brighter): every level times that, rounded to 8 bits,
-each to eval-NAME-xFACTOR/, and a row each in the end.
+each to eval-NAME-xFACTOR/, and a row each in the end. Flow in the records stays as it is.
 
 Classes are matched by name; what does not match is left out and listed. Everything else is as the
 run was trained: its own config is read, and `--set` changes fields of it for this evaluation, such
@@ -24,7 +24,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from darkjax import program
+from darkjax import channels, program
+from darkjax import config as configs
 from darkjax.errors import UserError
 
 
@@ -60,7 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for factor, result in found.items():
             row = " | ".join(f"{result['numbers'][k]:.4f}" for k in names)
             print(f"| x{factor:g} | {row} |")
+    if factors != [1.0] and recorded_flow(args.run):
+        print("flow was computed beforehand, of clips as they are: only the colours change")
     return 0
+
+
+def recorded_flow(run: str) -> bool:
+    """Whether a stage of a run is given flow that is in its records."""
+    config, _ = config_of(run)
+    return any(
+        configs.data_of(config, stage).channels == channels.WITH_FLOW for stage in config.stages
+    )
 
 
 def brightness(text: str) -> list[float]:
