@@ -7,7 +7,8 @@ from tiny_run import ROOT
 
 
 def load(name, monkeypatch):
-    """`benchmarks/NAME.py`, anew for each test."""
+    """`benchmarks/NAME.py`, anew for each test, and what it imports beside it."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location(f"{name}_bench", ROOT / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import pathlib
 import signal
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     * importlib.metadata.version("jaxlib").startswith("0.10.")
 )
 
+import benches
 import flax.linen as nn
 import jax
 import jaxtyping
@@ -130,6 +132,13 @@ def shared() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip(f"no {SHARED}: the real clips and golden outputs are not on this machine")
     return SHARED
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """`benchmarks/NAME.py` in tests/test_NAME_benchmark.py, anew for each test."""
+    name = request.module.__name__.removeprefix("test_").removesuffix("_benchmark")
+    return benches.load(name, monkeypatch)
 
 
 @pytest.fixture(scope="session")

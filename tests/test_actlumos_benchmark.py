@@ -14,11 +14,6 @@ TOP = {"rendered": 0.1, "teacher": 0.9, "scratch": 0.5, "kd": 0.6, "ssl": 0.7, "
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    return benches.load("actlumos", monkeypatch)
-
-
-@pytest.fixture
 def runs(bench, monkeypatch):
     """Every (folder's name, config) that is trained, once each; nothing is."""
     found = {}

@@ -2,17 +2,11 @@
 
 import pathlib
 
-import benches
 import jax
 import numpy as np
 import pytest
 
 from darkjax.errors import UserError
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    return benches.load("darklight", monkeypatch)
 
 
 @pytest.fixture

@@ -3,15 +3,9 @@
 import pathlib
 import sys
 
-import benches
 import pytest
 
 from darkjax.errors import UserError
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    return benches.load("dinet", monkeypatch)
 
 
 @pytest.fixture

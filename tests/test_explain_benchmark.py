@@ -1,13 +1,7 @@
 """`benchmarks/explain.py`: its cues are where it says, and heat is counted there."""
 
-import benches
 import numpy as np
 import pytest
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    return benches.load("explain", monkeypatch)
 
 
 def test_the_cue_is_the_class_and_the_mask_is_where_it_is(bench):

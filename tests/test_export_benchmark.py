@@ -1,17 +1,9 @@
 """`benchmarks/export.py`: a program beside the run that it was made of."""
 
-import benches
 import numpy as np
 import pytest
-from tiny_run import ROOT
 
 from darkjax.errors import UserError
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return benches.load("export", monkeypatch)
 
 
 def test_a_row_is_a_program_beside_its_run(bench, tmp_path):

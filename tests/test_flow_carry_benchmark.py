@@ -1,25 +1,16 @@
 """`benchmarks/flow_carry.py`: what each training sees, and the table of it."""
 
 import argparse
-import importlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_run import ROOT
 
 from darkjax import config as configs
 from darkjax import methods, ranges
 from darkjax.errors import UserError
 from darkjax.eval.classify import Predictions
 from darkjax.methods import base
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("flow_carry")
-
 
 ARGS = argparse.Namespace(workdir="runs", steps=0, seeds=2, strides="4,5", clips=3, records="real")
 

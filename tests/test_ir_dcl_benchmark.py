@@ -4,7 +4,6 @@ import json
 import pathlib
 import types
 
-import benches
 import numpy as np
 import pytest
 
@@ -12,11 +11,6 @@ from darkjax.errors import UserError
 
 CLASSES = ("a", "b", "c")
 LABELS = np.arange(6) % 3
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    return benches.load("ir_dcl", monkeypatch)
 
 
 def scores(right):

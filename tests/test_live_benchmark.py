@@ -1,8 +1,6 @@
 """`benchmarks/live.py`: a camera of its rate, a row of a network in front of it."""
 
-import importlib
 import itertools
-import pathlib
 
 import numpy as np
 import pytest
@@ -10,12 +8,8 @@ from colours import model
 
 from darkjax.data.decode import read_video
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-
-def test_a_row_is_what_one_camera_costs(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    bench = importlib.import_module("live")
+def test_a_row_is_what_one_camera_costs(bench, monkeypatch, tmp_path):
     frames = itertools.repeat(np.full((240, 320, 3), 90, np.uint8))
     monkeypatch.setattr(bench.predict, "frames_of", lambda clips: frames)  # drawing takes a minute
     video = bench.camera(tmp_path, 15, 1.0)
@@ -27,9 +21,7 @@ def test_a_row_is_what_one_camera_costs(monkeypatch, tmp_path):
     assert labels > 0 and 0 < half <= most and cells[5].endswith("%")
 
 
-def test_rates_are_numbers(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    bench = importlib.import_module("live")
+def test_rates_are_numbers(bench, monkeypatch):
     monkeypatch.setattr("sys.argv", ["live.py", "--rates=quick"])
     with pytest.raises(ValueError, match="--rates=quick"):
         bench.main()

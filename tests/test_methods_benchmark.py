@@ -2,22 +2,10 @@
 
 import pathlib
 
-import benches
 import pytest
-import tiny_run
 
 from darkjax import methods
 from darkjax.errors import UserError
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(tiny_run.ROOT / "benchmarks")  # it imports cost.py
-    found = benches.load("methods", monkeypatch)
-    monkeypatch.setattr(
-        found.cost, "measured", lambda *_: found.cost.Cost("8 x 56x56", 1000, 0.5, 0.0, 0.0)
-    )
-    return found
 
 
 @pytest.fixture
@@ -31,6 +19,8 @@ def runs(bench, monkeypatch):
         fold = config.data.fold if config.data.split == "fold" else 0
         return {"numbers": {"top-1": 0.5 + 0.1 * (config.seed + fold), "n": 10.0 * (fold or 1)}}
 
+    cost = bench.cost.Cost("8 x 56x56", 1000, 0.5, 0.0, 0.0)
+    monkeypatch.setattr(bench.cost, "measured", lambda *_: cost)
     monkeypatch.setattr(bench.experiment, "run", run)
     monkeypatch.setattr(bench.run_data, "open_records", lambda *_: None)
     return found

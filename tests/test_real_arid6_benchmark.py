@@ -3,7 +3,6 @@
 import argparse
 import pathlib
 
-import benches
 import numpy as np
 import pytest
 
@@ -12,11 +11,6 @@ from darkjax.data.catalog import get_dataset
 from darkjax.data.convert import convert
 from darkjax.data.records import Records
 from darkjax.errors import UserError
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    return benches.load("real_arid6", monkeypatch)
 
 
 @pytest.fixture
