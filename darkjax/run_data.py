@@ -12,6 +12,8 @@ from darkjax.data import sources, split
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
+WORKERS = min(os.cpu_count() or 1, 8)  # processes that draw clips; 0: this one
+
 
 def open_stages(config: Any, workdir: str) -> dict[str, Records]:
     """The dataset of every stage; one that several share is opened once."""
@@ -53,8 +55,7 @@ def _render(options: dict[str, Any], folder: str) -> None:
 
     flow = options.pop("flow", None)
     colours = folder if flow is None else f"{folder}-colours"
-    workers = min(os.cpu_count() or 1, 8)
-    convert.convert(get_dataset("synthetic", **options), colours, workers=workers)
+    convert.convert(get_dataset("synthetic", **options), colours, workers=WORKERS)
     if flow is not None:
         from darkjax.data import flow as flows
 

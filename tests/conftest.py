@@ -75,9 +75,12 @@ nn.Module.apply = _compiled(nn.Module.apply)
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: Python need not look for garbage in it again and again."""
+    """What is imported by now stays: Python need not look for garbage in it again and again, nor in
+    what tracing makes, millions of objects of which few are cycles, as often as it does by itself.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,6 +88,15 @@ def _nothing_is_kept() -> Iterator[None]:
     """Compiled programs are let go after each file: otherwise they grow to gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_clips_are_drawn_here() -> None:
+    """Two processes start in five times as long as the clips of a test take to draw. Programs that
+    tests start, and the tests of the conversion, have theirs."""
+    from darkjax import run_data
+
+    run_data.WORKERS = 0
 
 
 @pytest.fixture(scope="module")

@@ -51,21 +51,27 @@ def clips(seed=0, labels=(0, 1, 2, 0, 1, 2, 2, 0)):
     }
 
 
-def stepped(method, variables, batch, progress=0.1):
-    """(loss, metrics, collections, gradients)."""
+@functools.cache
+def step_of(method):
+    """Compiled once for a method, of which most tests take several steps."""
 
     @jax.jit
     def run(params, rest, batch):
         def loss(params):
             return method.loss(
-                {"params": params, **rest}, batch, jax.random.key(1), jnp.float32(progress)
+                {"params": params, **rest}, batch, jax.random.key(1), jnp.float32(0.1)
             )
 
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(params)
         return value, aux.metrics, aux.collections, grads
 
+    return run
+
+
+def stepped(method, variables, batch):
+    """(loss, metrics, collections, gradients)."""
     rest = {k: v for k, v in variables.items() if k != "params"}
-    return run(variables["params"], rest, batch)
+    return step_of(method)(variables["params"], rest, batch)
 
 
 def exactly(found, expected):

@@ -12,7 +12,7 @@ from darkjax.errors import UserError
 from darkjax.tools import enhance_matrix
 
 ROWS = ("raw", "gic", "sci", "joint")
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "one_program")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(records, workdir, one_device):
+def found(records, workdir, one_device, one_program):
     return matrix(config(records), workdir)
 
 
