@@ -6,7 +6,6 @@ from typing import Any
 
 import golden_weights as golden
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from darkjax.optim import flatten, unflatten
@@ -18,6 +17,11 @@ META = {"g": 1.0, "std_override": {}, "norm_scale_suffixes": ["a_2"]}
 def generated(shapes: dict[str, tuple[int, ...]]) -> golden.StateDict:
     """A state dict of those names and shapes, by the rules of generator.md."""
     return {key: golden.entry(key, tuple(shape), META) for key, shape in shapes.items()}
+
+
+def blank(shapes: dict[str, tuple[int, ...]]) -> golden.StateDict:
+    """As `generated`, zero everywhere and without memory: where names and shapes alone matter."""
+    return {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
 
 
 def convert(arch: Any, cls: Any, source: golden.StateDict, *inputs: np.ndarray, **fields: Any):
@@ -36,7 +40,7 @@ def convert(arch: Any, cls: Any, source: golden.StateDict, *inputs: np.ndarray, 
         wanted = {k: v.shape for k, v in flatten(shapes[kind]).items()}
         fit = names.fit(getattr(found, kind), wanted)
         assert (fit.missing, fit.extra, fit.other_shape) == ([], [], [])
-        variables[kind] = jax.tree.map(jnp.asarray, unflatten(fit.placed))
+        variables[kind] = unflatten(fit.placed)
     assert found.unknown == []
     return model, variables
 

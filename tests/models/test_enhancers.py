@@ -1,5 +1,7 @@
 """Curves by hand, sharing between frames, parameter counts, and what every enhancer must do."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +31,15 @@ def frames(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(0, 1, shape), jnp.float32)
 
 
-def init(net, x):
+@functools.cache
+def begun(net, channels):
+    """Once for a network: no size of its frames is in its parameters."""
+    x = jnp.zeros((2, 8, 8, channels))
     return jax.jit(lambda: net.init(jax.random.key(0), x, train=False))()
+
+
+def init(net, x):
+    return begun(net, x.shape[-1])
 
 
 def apply(net, variables, x, **options):
@@ -47,21 +56,23 @@ def count(tree):
 def test_parameters_and_shapes(name):
     """The printed counts; leading axes and odd sizes stay; everything float32, also in bfloat16."""
     net, channels, outputs, parameters = NETS[name]
-    for dtype, leads in ((jnp.float32, ((), (2,), (2, 3))), (jnp.bfloat16, ((2,),))):
+    for dtype, lead in ((jnp.float32, ()), (jnp.bfloat16, (2,)), (jnp.float32, (2, 3))):
         net = net.clone(dtype=dtype)
-        for lead in leads:
-            x = jax.ShapeDtypeStruct((*lead, 37, 50, channels), jnp.float32)
-            (enhanced, out), variables = jax.eval_shape(
-                lambda x, net=net: net.init_with_output(jax.random.key(0), x, train=False), x
-            )
-            assert count(variables["params"]) == parameters
-            assert enhanced.shape == (*lead, 37, 50, outputs)
-            assert all(v.shape[: len(lead)] == lead for v in out.values())
-            leaves = jax.tree.leaves((enhanced, out, variables))
-            assert {v.dtype for v in leaves} == {jnp.dtype(jnp.float32)}
+        x = jax.ShapeDtypeStruct((*lead, 37, 50, channels), jnp.float32)
+        (enhanced, out), variables = jax.eval_shape(
+            lambda x, net=net: net.init_with_output(jax.random.key(0), x, train=False), x
+        )
+        assert count(variables["params"]) == parameters
+        assert enhanced.shape == (*lead, 37, 50, outputs)
+        assert all(v.shape[: len(lead)] == lead for v in out.values())
+        leaves = jax.tree.leaves((enhanced, out, variables))
+        assert {v.dtype for v in leaves} == {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n.endswith("without bn") else n for n in LIGHT],
+)
 def test_gradients_reach_every_parameter(name):
     net, channels, _, _ = NETS[name]
     x = frames(2, 2, 10, 12, channels)
@@ -222,16 +233,22 @@ def test_light_net_normalises_only_while_training():
     x = frames(2, 3, 8, 8, 3)
     net = dce.ZeroDCELight()
     variables = init(net, x)
-    a, _ = apply(net, variables, x[:1])
-    b, _ = apply(net, variables, x)
+    grouped = net.clone(bn_group=1)
+
+    @jax.jit
+    def five(v, x):
+        def trained(net, x):
+            (y, _), stats = net.apply(v, x, train=True, mutable=["batch_stats"])
+            return y, stats
+
+        a, b = (net.apply(v, clips, train=False)[0] for clips in (x[:1], x))
+        return a, b, *trained(net, x), trained(grouped, x)[0], trained(net, x[:1])[0]
+
+    a, b, c, stats, d, e = five(variables, x)
     np.testing.assert_allclose(a, b[:1], atol=1e-6)
-    (c, _), stats = apply(net, variables, x, train=True, mutable=["batch_stats"])
     assert np.abs(c - b).max() > 1e-6
     assert len(jax.tree.leaves(stats)) == 2 * (3 * 3 + 2 * 5)
     # In groups of one clip, clips do not see each other.
-    grouped = net.clone(bn_group=1)
-    (d, _), _ = apply(grouped, variables, x, train=True, mutable=["batch_stats"])
-    (e, _), _ = apply(net, variables, x[:1], train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(d[:1], e, atol=1e-6)
 
 

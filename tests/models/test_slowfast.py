@@ -1,5 +1,7 @@
 """SlowFast: pathways, slow frames, names of PySlowFast and of its caffe2 files, parity."""
 
+import functools
+
 import chex
 import family
 import flax.linen as nn
@@ -77,10 +79,10 @@ def test_pathways_see_their_frames():
     fields, x = {**TINY, **R50_4X16}, CLIP[:1, :, :16, :16]
     source = family.generated(names_of(fields, 3, sizes=(1, 1, 1, 1))[0])
     model, v = family.convert(ARCHS["slowfast_r50_4x16"], SlowFast, source, x, **fields)
-    run = jax.jit(lambda x: model.apply(v, x, train=False)[1])
+    run = functools.partial(family.evaluate, model, v)
     changed = x.copy()
     changed[:, 7] += 1.0  # the slow frames are 0 and 15
-    before, after = run(x), run(changed)
+    (_, before), (_, after) = run(x), run(changed)
     np.testing.assert_array_equal(before["stem"], after["stem"])
     assert all(np.any(before[k] != after[k]) for k in ("fast/stem", "fuse1"))
     # Lateral channels follow the slow ones.

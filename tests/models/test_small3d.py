@@ -1,6 +1,7 @@
 """MobileNet V1 and V2, ShuffleNet V1 and V2, SqueezeNet: structure, names, inference, parity."""
 
 import family
+import flax.linen as nn
 import golden_weights as golden
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,13 @@ from darkjax.weights.families import shufflenet3d as shufflenet_weights
 from darkjax.weights.families import squeezenet3d as squeezenet_weights
 
 CLIP = np.random.default_rng(0).standard_normal((2, 6, 20, 24, 3)).astype(np.float32)
-# class -> parameters with 600 and with 11 classes, stages, width of pre_logits
+# class -> parameters with 600 classes (with 11: test_zoo.py), stages, width of pre_logits
 MODELS = {
-    MobileNetV1: (3_912_984, 3_309_259, (1, 2, 2, 6, 2), 1024),
-    MobileNetV2: (3_122_648, 2_368_139, (1, 2, 3, 4, 3, 3, 1), 1280),
-    ShuffleNetV1: (1_521_504, 955_475, (4, 8, 4), 960),
-    ShuffleNetV2: (1_914_180, 1_310_455, (4, 8, 4), 1024),
-    SqueezeNet: (2_145_560, 1_843_403, (2, 2, 2, 2), 512),
+    MobileNetV1: (3_912_984, (1, 2, 2, 6, 2), 1024),
+    MobileNetV2: (3_122_648, (1, 2, 3, 4, 3, 3, 1), 1280),
+    ShuffleNetV1: (1_521_504, (4, 8, 4), 960),
+    ShuffleNetV2: (1_914_180, (4, 8, 4), 1024),
+    SqueezeNet: (2_145_560, (2, 2, 2, 2), 512),
 }
 ARCHS = {
     MobileNetV1: mobilenet_weights.ARCHS["mobilenet3d_v1"],
@@ -39,18 +40,32 @@ def struct(channels=3, frames=16):
     return jax.ShapeDtypeStruct((2, frames, 64, 64, channels), jnp.float32)
 
 
-@every_model
-def test_parameters_are_the_originals(cls):
-    k600, k11, _, _ = MODELS[cls]
-    assert family.count(cls(600), struct()) == k600
-    assert family.count(cls(11), struct()) == k11
+def traced(model, train):
+    """The parameters of a model with an rng for dropout, and of each dropout whether it acts."""
+    acts = []
+
+    def watch(call, args, kwargs, context):
+        if isinstance(context.module, nn.Dropout):
+            acts.append(context.module.rate > 0 and not context.module.deterministic)
+        return call(*args, **kwargs)
+
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    with nn.intercept_methods(watch):
+        found = jax.eval_shape(lambda x: model.init(rngs, x, train=train), struct())
+    return sum(x.size for x in jax.tree.leaves(found["params"])), acts
 
 
 @every_model
-@pytest.mark.parametrize("channels", [1, 2])
-def test_a_backbone_of_any_channels_names_its_maps(cls, channels):
-    *_, stages, width = MODELS[cls]
-    model, x = cls(None, remat=True, dtype=jnp.bfloat16), struct(channels)
+def test_parameters_are_the_originals_and_dropout_acts_in_training(cls):
+    assert traced(cls(600), train=False) == (MODELS[cls][0], [False])
+    assert traced(cls(3), train=True)[1] == [True]
+
+
+@every_model
+def test_a_backbone_of_two_channels_names_its_maps(cls):
+    """Of one: test_zoo.py."""
+    _, stages, width = MODELS[cls]
+    model, x = cls(None, remat=True, dtype=jnp.bfloat16), struct(channels=2)
     (features, out), variables = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, train=False), x
     )
@@ -63,9 +78,9 @@ def test_a_backbone_of_any_channels_names_its_maps(cls, channels):
     assert out["features"].dtype == jnp.bfloat16
 
 
-@every_model
-def test_dropout_needs_training_and_an_rng(cls):
-    family.dropout_needs_training_and_an_rng(cls(3), CLIP)
+def test_dropout_needs_an_rng():
+    """What it needs is code that all five share."""
+    family.dropout_needs_training_and_an_rng(SqueezeNet(3), CLIP)
 
 
 def names_of(net, width=1.0, groups=3, classes=7):
@@ -167,7 +182,7 @@ def names_of(net, width=1.0, groups=3, classes=7):
 )
 def test_published_names_fill_the_model_they_describe(cls, fields):
     """Every name is mapped and every parameter filled; width, groups and classes are read off."""
-    source = family.generated(names_of(cls, **fields))
+    source = family.blank(names_of(cls, **fields))
     assert ARCHS[cls].infer(source) == {"num_classes": 7, **fields}
     published = {f"module.{name}": value for name, value in source.items()}
     model, _ = family.convert(ARCHS[cls], cls, published, CLIP)
