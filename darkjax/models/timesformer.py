@@ -118,7 +118,9 @@ class TimeSformer(nn.Module):
             cls, x, maps = block(
                 self.heads, self.mlp_ratio, rate, i == 0, self.dtype, name=f"block{i}"
             )(cls, x, train)
-            out[f"block{i}"] = jnp.concatenate([cls, x.reshape(b, -1, e)], axis=1)
+            # The next block is given what `out` names: a copy beside it would have no slope.
+            y = out[f"block{i}"] = jnp.concatenate([cls, x.reshape(b, -1, e)], axis=1)
+            cls, x = y[:, :1], y[:, 1:].reshape(x.shape)
             out |= {f"block{i}/{name}": value for name, value in maps.items()}
         x = out["tokens"] = layer_norm(out[f"block{self.depth - 1}"], "norm", self.dtype)
         x = out["pre_logits"] = x[:, 0].astype(jnp.float32)
