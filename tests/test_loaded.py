@@ -42,7 +42,7 @@ def clips(made):
     """(frames, probabilities that the evaluation found) of every judged clip."""
     run, folder = made
     records = Records(folder)
-    kept = np.load(run / "teacher" / "predictions.npz")
+    kept = tiny_run.predictions(run / "teacher")
     for clip, found in zip(kept["clip"], kept["probabilities"], strict=True):
         row = int(np.flatnonzero(records.meta["clip"] == clip)[0])
         yield records.read_frames(row, range(int(records.meta["frames"][row]))), found
@@ -139,9 +139,9 @@ def test_older_checkpoints_ask_their_records(made, model, monkeypatch):
 def test_a_run_is_judged_on_other_records(made, tmp_path, capsys):
     """By its own config: the same clips give the same, classes are matched by name."""
     run, folder = made
-    kept = np.load(run / "teacher" / "predictions.npz")
+    kept = tiny_run.predictions(run / "teacher")
     same = evaluate.evaluate(run, folder, "same")
-    found = np.load(run / "teacher" / "eval-same" / "predictions.npz")
+    found = tiny_run.predictions(run / "teacher" / "eval-same")
     np.testing.assert_allclose(found["probabilities"], kept["probabilities"], atol=1e-6)
     assert same["name"] == "top-1@2x3 synthetic-test" and same["classes_left_out"] == []
     other = tmp_path / "winter night"
@@ -182,7 +182,7 @@ def test_a_run_is_judged_on_darker_clips(made, model, capsys, monkeypatch):
     assert evaluate.main([*flags, "--brightness=1,0.5"]) == 0
     rows = capsys.readouterr().out.splitlines()[-2:]
     assert rows[0].startswith("| x1 |") and rows[1].startswith("| x0.5 |")
-    kept = np.load(run / "teacher" / "eval-dim-x0.5" / "predictions.npz")["probabilities"]
+    kept = tiny_run.predictions(run / "teacher" / "eval-dim-x0.5")["probabilities"]
     for (frames, _), found in zip(clips(made), kept, strict=True):
         dark = np.rint(frames * 0.5).astype(np.uint8)
         np.testing.assert_allclose(model.probabilities(dark), found, atol=1e-6)

@@ -62,7 +62,7 @@ def test_a_few_epochs_on_labelled_clips_go_on_from_the_rendered_ones(real, tmp_p
     found = experiment.run(c, str(tmp_path))
     # sessions of fold 1 alone are judged, and no clip of the fold trained
     assert found["name"] == "top-1@1x1 synthetic-fold1" and 0 < found["numbers"]["n"] < 12
-    before, after = (np.load(tmp_path / name / "predictions.npz") for name in c.stages)
+    before, after = (tiny_run.predictions(tmp_path / name) for name in c.stages)
     assert len(before["clip"]) == 12 and set(after["clip"]) < set(before["clip"])
     losses = [row["loss"] for row in rows(tmp_path / "finetune") if "loss" in row]
     assert len(losses) == 3 and np.isfinite(losses).all()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from darkjax import config as configs
 from darkjax import run_data
 
@@ -78,3 +80,14 @@ def contrast(folder: pathlib.Path) -> Any:
 def records(c: Any) -> Any:
     """The records of the config, rendered when they are not there yet."""
     return run_data.open_records(c.data, "")
+
+
+def predictions(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of FOLDER/predictions.npz."""
+    return arrays(folder / "predictions.npz")
+
+
+def arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, which is closed: one left to the garbage is a warning in some test."""
+    with np.load(path) as file:
+        return dict(file)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_run
 from compiled import Compiled
 from jax.test_util import check_grads
 
@@ -358,7 +359,7 @@ def last(x):
 
 
 def test_zero_dce_golden(shared):
-    golden = np.load(shared / "golden/zero_dce_io.npz")
+    golden = tiny_run.arrays(shared / "golden/zero_dce_io.npz")
     x, enhanced, curves = (last(golden[k]) for k in ("x", "enhanced", "curves"))
     space = el.spatial_consistency_map(enhanced, x, neighbours=4, form="code")
     close(space, golden["L_spa"][:, 0])
@@ -371,7 +372,7 @@ def test_zero_dce_golden(shared):
 
 @pytest.mark.parametrize("level", ["easy", "medium", "difficult"])
 def test_sci_golden(shared, level):
-    golden = np.load(shared / "golden/sci_io.npz")
+    golden = tiny_run.arrays(shared / "golden/sci_io.npz")
     names = [("x", "illu"), ("stage1_in", "stage1_illu"), ("stage2_in", "stage2_illu")]
     stages = [
         tuple(last(golden["x" if k == "x" else f"{level}_{k}"]) for k in pair) for pair in names
