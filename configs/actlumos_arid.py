@@ -164,7 +164,7 @@ def small(c: ml_collections.ConfigDict) -> None:
     c.data.size = (56, 56)
     for s in (c.teacher, c.student):
         s.model.backbone = ml_collections.ConfigDict({**SMALL, "bn_momentum": 0.1})
-        s.model.dropout = 0.5
+        s.model.dropout = 0.2
         s.label_smoothing = 0.1
         s.supcon.projection = (64, 32)
     c.pretrain.projection = (64, 32)
@@ -191,7 +191,7 @@ def demo(c: ml_collections.ConfigDict) -> None:
     p.data.sources = (("", 0.5, False), ("source", 0.5, False))
     p.data.source_synthetic = common.demo_clips(seed=1, clips_per_class={"train": 120},
                                                 groups={"train": 60})  # fmt: skip
-    for s, epochs, batch in ((p, 4, 48), (c.teacher, 8, 24), (c.student, 8, 24)):
+    for s, epochs, batch in ((p, 8, 48), (c.teacher, 24, 24), (c.student, 24, 24)):
         s.epochs, s.batch_size, s.optim.warmup_steps = epochs, batch, 60
     p.eval_every = 1
 
@@ -214,7 +214,7 @@ def arid6(c: ml_collections.ConfigDict) -> None:
     r.data.split, r.data.eval_split = "official", "test"
     r.data.stride, r.data.crop = 3, "random"
     c.stages = ("rendered", *c.stages)
-    stages = ((r, 12, 24, 60), (c.pretrain, 30, 32, 20), (c.teacher, 15, 16, 20),
+    stages = ((r, 24, 24, 60), (c.pretrain, 30, 32, 20), (c.teacher, 15, 16, 20),
               (c.student, 15, 16, 20))  # fmt: skip
     for s, epochs, batch, warmup in stages:
         s.epochs, s.batch_size, s.optim.warmup_steps = epochs, batch, warmup

@@ -133,7 +133,7 @@ def small(c: ml_collections.ConfigDict) -> None:
     s = c.darklight
     net = {"variant": (1, 1, 1), "width": 16, "stem_mid": 12, "stem_kernel": 5, "first_stride": 2}
     s.model.backbone = ml_collections.ConfigDict({**net, "bn_momentum": 0.1})
-    s.model.dropout = 0.5
+    s.model.dropout = 0.2
     s.published = ()
     s.gamma = 2.5
     s.mean = s.std = ()  # each view of each clip by its own mean and deviation
@@ -149,7 +149,7 @@ def demo(c: ml_collections.ConfigDict) -> None:
     c.data.synthetic = common.demo_clips()
     c.data.stride, c.data.size = 2, (56, 56)
     s = c.darklight
-    s.epochs, s.batch_size, s.save_every, s.optim.warmup_steps = 10, 24, 120, 60
+    s.epochs, s.batch_size, s.save_every, s.optim.warmup_steps = 24, 24, 120, 60
 
 
 def arid6(c: ml_collections.ConfigDict) -> None:
