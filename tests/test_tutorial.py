@@ -59,7 +59,7 @@ def test_a_page_that_prints_something_else_fails(capsys):
         typed("```bash\nmake x\n```\n")
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_tutorial(tmp_path):
     # As users have it: flags of the tests compile quickly, and steps take four times as long.
     usual = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "DARKJAX_CONV")}

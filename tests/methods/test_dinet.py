@@ -265,6 +265,7 @@ def config(words="demo"):
     return c
 
 
+@pytest.mark.whole
 def test_a_whole_run_draws_both_domains_logs_judges_and_is_not_repeated(tmp_path, capsys):
     found = experiment.run(config(), str(tmp_path))
     assert found["numbers"]["n"] == 6 and found["name"] == "top-1@1x1 synthetic-test"

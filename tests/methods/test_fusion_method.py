@@ -125,6 +125,7 @@ def test_what_is_trained_and_what_is_concluded():
     assert list(method.concluded(variables, means)) == ["late1", "layer", "two_layer"]
 
 
+@pytest.mark.whole
 def test_three_stages_of_one_run(tmp_path):
     convert(Noise(train=16, test=6), tmp_path / "records")
     c = common.base()

@@ -13,6 +13,7 @@ from darkjax.tools import enhance_matrix
 
 ROWS = ("raw", "gic", "sci", "joint")
 pytestmark = pytest.mark.usefixtures("one_device", "one_program")
+trains = pytest.mark.whole  # six trainings
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def found(records, workdir, one_device, one_program):
     return matrix(config(records), workdir)
 
 
+@trains
 def test_every_cell_is_a_share_of_the_clips(found):
     for row in ROWS:
         for column in ROWS:
@@ -69,6 +71,7 @@ def test_every_cell_is_a_share_of_the_clips(found):
     assert set(found["judged"]) == {"raw", "gic", "sci", "joint-0"}
 
 
+@trains
 def test_a_second_run_trains_nothing_and_finds_the_same(found, records, workdir, capsys):
     again = matrix(config(records), workdir)
     assert again == found
@@ -89,12 +92,14 @@ def planted(found, workdir):
         file.write_text(text)
 
 
+@trains
 def test_planted_numbers_come_back_where_nothing_changed(planted, records, workdir):
     """The fixture does what the tests below need."""
     again = matrix(config(records, ("raw", "gic")), workdir)
     assert again["judged"]["gic"]["brightness after"] == 0.123
 
 
+@trains
 def test_cells_of_other_views_are_made_again(planted, records, workdir, capsys):
     """Every kept number is replaced; nothing is trained for it."""
     c = config(records, ("raw", "gic"))
@@ -110,6 +115,7 @@ def test_cells_of_other_views_are_made_again(planted, records, workdir, capsys):
     assert again["judged"]["raw"]["inconsistency"] == 0.123
 
 
+@trains
 def test_numbers_of_another_enhancer_are_made_again(found, records, workdir):
     """By its weights, not its name: the joint enhancer of a training that came out differently."""
     from darkjax.eval import enhancers
@@ -132,6 +138,7 @@ def test_numbers_of_another_enhancer_are_made_again(found, records, workdir):
     assert two.records.clips[0]["source_sha256"] != one.records.clips[0]["source_sha256"]
 
 
+@trains
 @pytest.mark.parametrize(
     ("row", "change", "named"),
     [
@@ -165,6 +172,7 @@ def test_what_is_kept_is_of_the_same_or_made_again(tmp_path, capsys):
         assert json.loads(file.read_text())["found"] == {"raw": 0.75}
 
 
+@trains
 def test_a_run_s_enhancer_is_what_its_training_predicts(found, records, workdir):
     """Through the tool's entry, without a method: the fields and weights are the run's."""
     from darkjax import trained
@@ -183,6 +191,7 @@ def test_a_run_s_enhancer_is_what_its_training_predicts(found, records, workdir)
     np.testing.assert_allclose(again, out["enhanced"][0], atol=1e-5)
 
 
+@trains
 def test_a_run_s_folder_may_stand_for_weights(found, records, workdir, tmp_path):
     """As published weights do: what was trained elsewhere is judged the same here."""
     folder = str(workdir / "sci-0" / "enhancer")
@@ -199,6 +208,7 @@ def test_a_run_s_folder_may_stand_for_weights(found, records, workdir, tmp_path)
         enhance_matrix.Matrix(config(records, ("raw", "sci")), tmp_path, {"sci": other})
 
 
+@trains
 def test_the_table_names_every_row_and_column(found, workdir):
     text = (workdir / "matrix.md").read_text()
     assert "| trained on \\ tested on | raw | gic | sci | joint |" in text
@@ -206,6 +216,7 @@ def test_the_table_names_every_row_and_column(found, workdir):
     assert enhance_matrix._span([0.25, 0.5]) == "0.375 (0.250 to 0.500)"
 
 
+@trains
 def test_enhanced_records_are_the_enhancer_s_pixels(found, records, workdir):
     from darkjax.data.records import Records
     from darkjax.ops import enhance
