@@ -191,7 +191,7 @@ def demo(c: ml_collections.ConfigDict) -> None:
     p.data.sources = (("", 0.5, False), ("source", 0.5, False))
     p.data.source_synthetic = common.demo_clips(seed=1, clips_per_class={"train": 120},
                                                 groups={"train": 60})  # fmt: skip
-    for s, epochs, batch in ((p, 8, 48), (c.teacher, 24, 24), (c.student, 24, 24)):
+    for s, epochs, batch in ((p, 8, 48), (c.teacher, 40, 24), (c.student, 40, 24)):
         s.epochs, s.batch_size, s.optim.warmup_steps = epochs, batch, 60
     p.eval_every = 1
 

@@ -11,8 +11,8 @@ from IG-65M weights. AdamW 1e-5, weight decay 1e-3, 16 x 8 clips a step, 200 epo
 112x112, ten windows to test. Without those weights no such number is to be expected.
 
 Arguments after a colon, joined by commas, in any order; of each line one:
-  demo, arid6              rendered dark clips, 8 minutes of CPU time; the 150 real clips of a
-                           course subset, one fold's sessions left out (both with a small network)
+  demo, arid6              rendered dark clips; the 150 real clips of a course subset, one
+                           fold's sessions left out (both with a small network)
   r2plus1d_bert, md_bert   R(2+1)D-BERT: one view, the dark clip; MD-BERT: three views (dark, gamma
                            2.5, histogram-equalised), their maps fused
   resnext                  3D-ResNeXt-101 instead of R(2+1)D-34
@@ -149,7 +149,7 @@ def demo(c: ml_collections.ConfigDict) -> None:
     c.data.synthetic = common.demo_clips()
     c.data.stride, c.data.size = 2, (56, 56)
     s = c.darklight
-    s.epochs, s.batch_size, s.save_every, s.optim.warmup_steps = 24, 24, 120, 60
+    s.epochs, s.batch_size, s.save_every, s.optim.warmup_steps = 40, 24, 120, 60
 
 
 def arid6(c: ml_collections.ConfigDict) -> None:

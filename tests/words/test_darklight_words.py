@@ -14,7 +14,7 @@ from darkjax import experiment
 
 # What a word does, whatever stands beside it.
 WORDS = {
-    "demo": lambda c: c.data.synthetic is not None and c.darklight.epochs == 24,
+    "demo": lambda c: c.data.synthetic is not None and c.darklight.epochs == 40,
     "arid6": lambda c: c.data.split == "fold" and c.darklight.epochs == 30,
     "r2plus1d_bert": lambda c: len(c.darklight.views) == 1 and c.darklight.model.mask_prob == 0.8,
     "md_bert": lambda c: (
