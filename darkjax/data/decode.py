@@ -253,6 +253,11 @@ def write_video(
 
 
 def import_av() -> Any:
+    """The module `av` (PyAV), which only what reads or writes video needs.
+
+    Raises:
+      UserError: it is not installed.
+    """
     try:
         import av
     except ImportError as error:
