@@ -4,6 +4,7 @@ Both are cheap stand-ins for flow: what stands still (the place) is 0.5 everywhe
 that sees them cannot learn it. Both are halved, so that no value leaves [0, 1] and none is cut off.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -39,10 +40,22 @@ def difference(video: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
 
 
 def median(video: Float[Array, "B T *S"]) -> Float[Array, "B 1 *S"]:
-    """The median over T frames; of an even number, the mean of the two in the middle."""
-    frames = [video[:, i] for i in range(video.shape[1])]
-    count = len(frames)
+    """The median over T frames; of an even number, the mean of the two in the middle.
+
+    On a CPU clip by clip, in a loop, whose result is computed once: XLA's CPU backend puts straight
+    lines of exchanges into all that reads them, and computes the median again for each frame.
+    """
+    return jax.lax.platform_dependent(video, cpu=_clip_by_clip, default=_exchanged)
+
+
+def _clip_by_clip(video: Array) -> Array:
+    return jax.lax.map(lambda clip: _exchanged(clip[None])[0], video)
+
+
+def _exchanged(video: Array) -> Array:
+    count = video.shape[1]
     if count <= FEW:
+        frames = [video[:, i] for i in range(count)]
         for start in range(count):  # odd-even exchanges: whole frames at a time
             for i in range(start % 2, count - 1, 2):
                 a, b = frames[i], frames[i + 1]
