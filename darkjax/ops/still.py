@@ -10,10 +10,11 @@ from darkjax import channels
 def mix_still(
     keys: Array, video: Float[Array, "B T H W C"], *, limit: float = 0.5, p: float = 1.0
 ) -> Float[Array, "B T H W C"]:
-    """Mix one frame of the clip before into every frame of each clip; the label stays.
+    """Mix one frame of another clip into every frame of each clip; the label stays.
 
-    What is added does not move, and says nothing of the action: motion alone tells it. Batches are
-    shuffled, so the clip before is a random partner. Of clips with flow the colours are mixed.
+    What is added does not move, and says nothing of the action: motion alone tells it. The other
+    clip stands half a batch before: batches are shuffled, so it is a random one, and never another
+    view of the same clip, which stands beside it. Of clips with flow the colours are mixed.
 
     Args:
         keys: one key per example, shape [B].
@@ -35,7 +36,7 @@ def mix_still(
     share, at = jax.vmap(draw)(keys)
     colours = video[..., : channels.COLOURS]
     still = jax.vmap(lambda clip, t: clip[t])(colours, at)  # [B, H, W, c]
-    still = jnp.roll(still, 1, axis=0)[:, None]
+    still = jnp.roll(still, max(count // 2, 1), axis=0)[:, None]
     share = share.reshape(count, 1, 1, 1, 1)
     mixed = colours + share * (still - colours)
     return jnp.concatenate([mixed, video[..., channels.COLOURS :]], -1)

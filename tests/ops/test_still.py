@@ -16,11 +16,11 @@ def clips(channels=3):
     return jnp.asarray(np.random.default_rng(0).random((4, 5, 6, 7, channels), np.float32))
 
 
-def test_what_is_added_is_one_frame_of_the_clip_before():
+def test_what_is_added_is_one_frame_of_the_clip_half_a_batch_before():
     video = clips()
     out = np.asarray(jax.jit(mix_still)(KEYS, video))
     for b in range(4):
-        before = np.asarray(video[b - 1])
+        before = np.asarray(video[b - 2])
         # out = v + s (f - v): for the right frame f the same s explains every pixel
         fits = []
         for frame in before:
@@ -56,3 +56,13 @@ def test_it_is_in_the_chain_where_it_is_asked_for_and_labels_stay():
     np.testing.assert_array_equal(none, clips())
     with pytest.raises(UserError, match=r"augment.still.share: unknown; expected one of p, limit"):
         aug.check_config({"still": {"p": 1.0, "share": 0.5}})
+
+
+@pytest.mark.parametrize(("count", "views"), [(2, 2), (3, 2), (2, 3), (5, 4)])
+def test_another_view_of_the_same_clip_is_never_what_is_added(count, views):
+    """They stand beside each other, and show the same place."""
+    place = jnp.repeat(jnp.linspace(0.1, 0.9, count), views)
+    video = jnp.broadcast_to(place[:, None, None, None, None], (count * views, 2, 3, 4, 3))
+    keys = aug.example_keys(jax.random.key(3), count * views)
+    changed = np.asarray(jax.jit(mix_still)(keys, video)) != np.asarray(video)
+    assert changed.reshape(count * views, -1).all()
