@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -44,3 +45,16 @@ def storage(error: BaseException | None) -> str | None:
                 return storage(inner)
         error = error.__cause__ or error.__context__
     return None
+
+
+def worker_died(kept: str = "") -> UserError:
+    """Of a process of a pool that ended by itself; `kept` says what is not lost.
+
+    Workers import the script that started them: one without a guard starts workers again in each.
+    """
+    message = "a worker process died, perhaps for lack of memory: run the same command again"
+    message += " with fewer --workers"
+    main = sys.modules.get("__main__")
+    if getattr(main, "__spec__", None) is None and getattr(main, "__file__", None):
+        message += '; in a script of your own, start it below `if __name__ == "__main__":`'
+    return UserError(message + kept)

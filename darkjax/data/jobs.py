@@ -11,7 +11,7 @@ from typing import Any
 from darkjax.data import shards, stopping
 from darkjax.data.progress import Progress
 from darkjax.data.shards import Job
-from darkjax.errors import UserError
+from darkjax.errors import worker_died
 
 
 def run(jobs: Sequence[Job], workers: int, before: int = 0) -> dict[str, dict[str, Any]]:
@@ -87,10 +87,7 @@ def _run_in_pool(
                 progress.update(counter.get_obj().value, f", {bad} bad" if bad else "")
         except concurrent.futures.process.BrokenProcessPool as error:
             lifeline.close()
-            raise UserError(
-                "a worker process died, perhaps for lack of memory: run the same command again, "
-                "with fewer --workers; finished shards are kept"
-            ) from error
+            raise worker_died("; finished shards are kept") from error
         except BaseException:
             lifeline.close()
             raise

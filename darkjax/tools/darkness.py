@@ -40,7 +40,7 @@ import numpy as np
 from darkjax import files, program
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset
 from darkjax.data.progress import Progress
-from darkjax.errors import UserError
+from darkjax.errors import UserError, worker_died
 from darkjax.ops import darkness
 
 COLUMNS = ("path", "class", "group", "frames", "score", "dark")
@@ -123,10 +123,7 @@ def _each(
             for future in concurrent.futures.as_completed(futures):
                 yield futures[future], future.result()
         except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "a worker process died, perhaps for lack of memory: run the same command again "
-                "with fewer --workers"
-            ) from error
+            raise worker_died() from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+import tiny_run
 
 from darkjax.data import convert as cli
 from darkjax.data import stopping
@@ -20,7 +21,10 @@ FLAGS = [
     "--dataset=synthetic", "--clips_per_class=train:4", "--groups=train:4",
     "--classes=Walk,Sit,Run,Jump", "--frames=12", "--height=48", "--width=64", "--shards=4",
 ]  # fmt: skip
-COMMAND = [sys.executable, "-W", "error", "-m", "darkjax.data.convert", *FLAGS]
+# A signal is raised wherever the program is, also inside `open`, before there is anybody to close
+# the file: Python closes it, and under -W error says so.
+WARNINGS = ["-W", "error", "-W", "ignore::ResourceWarning"]
+COMMAND = [sys.executable, *WARNINGS, "-m", "darkjax.data.convert", *FLAGS]
 
 
 def files(folder):
@@ -108,6 +112,18 @@ def test_a_worker_that_is_killed_ends_the_others(tmp_path, reference):
     said = [line for line in said.splitlines() if " clips/s" not in line]
     assert process.returncode == 2 and len(said) == 1
     assert said[0].startswith("error: a worker process died, perhaps for lack of memory")
+
+
+def test_workers_of_a_script_without_a_guard_are_told_of(tmp_path):
+    """Each of them runs the script again, which starts workers again."""
+    flags = [*FLAGS, f"--out={tmp_path / 'out'}", "--workers=2"]
+    script = tmp_path / "mine.py"
+    script.write_text(f"from darkjax.data import convert\n\nconvert.main({flags})\n")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, cwd=tiny_run.ROOT,
+        env={**os.environ, "PYTHONPATH": str(tiny_run.ROOT)},
+    )  # fmt: skip
+    assert 'below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
 
 
 def test_a_signal_while_processes_are_started_waits():
