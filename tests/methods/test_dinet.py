@@ -24,10 +24,12 @@ PARTS = tuple(methods.Part(4, labelled, ("a", "b", "c")) for labelled in (True, 
 
 
 def section(**fields):
-    """The stage of `:demo`, without augmentation, with a network that compiles at once."""
+    """The stage of `:demo`, without augmentation, with a network that compiles at once; lambda
+    grows as published."""
     c = configs.load(f"{tiny_run.ROOT}/configs/dinet_infar.py:demo")
     with c.unlocked():
         c.dinet.model, c.dinet.augment, c.dinet.domain_head = NET, {}, (5, 4)
+        c.dinet.lambda_max = 1.0
         c.dinet.update(fields)
     return configs.resolve(c).dinet
 
