@@ -7,7 +7,8 @@
 Rows: the student from scratch, with distillation alone, with the stage without labels alone, with
 both, and the teacher; top-1 of the clips that are judged: mean and deviation over the seeds, each
 seed (with folds the mean over all clips of the folds), CPU seconds of the row's own last stage.
-Beneath, what the stage without labels is worth by itself: neighbours and a linear layer.
+Beneath, what the stage without labels is worth by itself: neighbours and a linear layer. Of real
+clips there is one row more: the stage of rendered clips, of which all others begin.
 
 Stages that rows share (`rendered`, `pretrain`, `teacher`) are trained once for each seed and fold.
 What is finished in --workdir is not trained again: the same command goes on, and prints what there
@@ -39,6 +40,7 @@ ROWS = {  # (name, the word of the config; "" is the whole)
 }
 TAUGHT = ("kd", "both", "teacher")  # rows that MD-BERT has a part in
 SHARED = ("rendered", "pretrain", "teacher")
+RENDERED = "rendered clips alone (all real clips judged)"
 CODES = ("knn top-1", "probe top-1")
 Found = dict[str, dict[int, dict[int, dict[str, float]]]]  # row -> seed -> fold -> numbers
 
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--records", default="", help="converted real clips, for arid6")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--folds", default="1,2,3", help="of arid6")
     parser.add_argument("--steps", type=int, default=0, help="of every stage instead of epochs")
     parser.add_argument("--workdir", default="runs/actlumos_tables")
@@ -64,8 +67,8 @@ def main() -> None:
     if "md_bert" in args.config.partition(":")[2].split(","):
         rows = [row for row in rows if row in TAUGHT]
     process.quiet()
-    found: Found = {row: {} for row in (*rows, "pretrain")}
-    for seed in range(args.seeds):
+    found: Found = {row: {} for row in ("rendered", *rows, "pretrain")}
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for fold in map(int, args.folds.split(",")) if real else (0,):
             for row in rows:
                 for name, numbers in train(args, row, seed, fold).items():
@@ -106,14 +109,12 @@ def train(args: argparse.Namespace, row: str, seed: int, fold: int) -> dict[str,
         c = alone(load(args, row), name, folders)
         c.seed = seed
         c.data.dir = args.records if fold else str(work / "records")
-        if fold:
+        if not of_all:
             c.data.fold = fold
         own = c[name].data
-        if "dir" in own:
-            own.dir = str(work / "records-rendered")
         if "source_synthetic" in own:
             with own.unlocked():
-                own.source_dir = str(work / "records-source")
+                own.source_dir = str(work / f"records-of-{name}")
         c[name].steps = args.steps or c[name].steps
         began = time.process_time()
         numbers = dict(experiment.run(c, str(run))["numbers"])
@@ -147,7 +148,8 @@ def table(found: Found) -> list[str]:
         spread = f"{tops.std(ddof=1):.3f}" if len(tops) > 1 else ""
         cost = f"{known.mean():.0f}" if len(known) else ""
         each = ", ".join(f"{top:.3f}" for top in tops)
-        lines.append(f"| {ROWS[row][0]} | {tops.mean():.3f} | {spread} | {each} | {cost} |")
+        name = RENDERED if row == "rendered" else ROWS[row][0]
+        lines.append(f"| {name} | {tops.mean():.3f} | {spread} | {each} | {cost} |")
     if found["pretrain"]:
         said = [
             f"{name.removesuffix(' top-1')} "

@@ -27,6 +27,8 @@ def runs(bench, monkeypatch):
             found[name] = config
             done.parent.mkdir(parents=True, exist_ok=True)
             done.write_text("{}")
+        elif name in found:  # with other settings it would be refused
+            assert config.to_json_best_effort() == found[name].to_json_best_effort()
         if stage == "pretrain":
             return {"numbers": {"knn top-1": 0.25, "probe top-1": 0.375, "n": 10.0}}
         row = name.split("-")[1 if stage == "student" else 0]
@@ -58,7 +60,7 @@ def test_rows_share_the_stages_before_them(bench, runs, monkeypatch, capsys, tmp
     assert begins == {str(tmp_path / f"{name}-1" / name) for name in ("pretrain", "teacher")}
     assert both.seed == 1 and both.student.steps == 3 and both.student.distill.weight > 0
     assert runs["student-scratch-0"].student.init_from == ()
-    assert runs["pretrain-0"].pretrain.data.source_dir == str(tmp_path / "records-source")
+    assert runs["pretrain-0"].pretrain.data.source_dir == str(tmp_path / "records-of-pretrain")
     # What there is is printed, and nothing else trained.
     runs.clear()
     flags = ("--only_finished", "--seeds=3", f"--workdir={tmp_path}")
@@ -78,9 +80,13 @@ def test_real_clips_begin_from_rendered_ones(bench, runs, monkeypatch, capsys, t
     rendered = str(tmp_path / "rendered-0" / "rendered")
     for name in ("pretrain", "teacher", "student-scratch"):
         c = runs[f"{name}-0-fold3"]
-        assert [rule[0] for rule in c[c.stages[0]].init_from] == [rendered]
+        assert {rule[0] for rule in c[c.stages[0]].init_from} == {rendered}
         assert (c.data.dir, c.data.fold, c.data.split) == ("real", 3, "fold")
-    assert runs["rendered-0"].rendered.data.dir == str(tmp_path / "records-rendered")
+    own = runs["rendered-0"]
+    assert own.rendered.data.source_dir == str(tmp_path / "records-of-rendered")
+    assert own.data.dir == "real"  # all of whose clips are judged
+    row = "| rendered clips alone (all real clips judged) | 0.100 |  | 0.100 | "
+    assert any(line.startswith(row) for line in lines)
 
 
 @pytest.mark.parametrize(

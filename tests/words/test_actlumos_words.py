@@ -11,7 +11,7 @@ from darkjax import config as configs
 from darkjax import experiment
 
 STUDENTS = ("scratch", "ssl_only", "kd_only", "teacher_only")
-WORDS = ("demo", "arid6", "md_bert", "pretrained", *STUDENTS)
+WORDS = ("demo", "arid6", "md_bert", "motion", "pretrained", *STUDENTS)
 STAGES = {
     "": ("pretrain", "teacher", "student"),
     "scratch": ("student",),
@@ -45,6 +45,17 @@ def test_every_pair_is_one_config_in_both_orders_or_is_refused_by_name(pair):
     both_orders.agree(load, pair, refused(pair))
 
 
+def test_motion_is_seen_in_the_place_of_dark_by_every_network():
+    for data in ("demo", "arid6"):
+        for words in ((), ("md_bert",)):
+            plain, c = load(data, *words), load(data, "motion", *words)
+            assert c.pretrain.luminous_input == "motion" and c.pretrain.gamma == c.student.gamma
+            for name in {"rendered", "teacher", "student"} & set(c.stages):
+                seen = tuple("motion" if view == "dark" else view for view in plain[name].views)
+                assert c[name].views == seen and "motion" in seen
+            assert c.student.teacher_views == c.teacher.views
+
+
 def test_a_word_means_the_same_beside_any_other():
     for data in ("", "demo", "arid6", "pretrained"):
         rendered = ("rendered",) if data == "arid6" else ()
@@ -58,7 +69,7 @@ def test_a_word_means_the_same_beside_any_other():
                 assert (c.student.distill.weight > 0) == ("teacher" in stages)
                 begins = {rule[0] for rule in c.student.init_from}
                 first = {"arid6": "rendered", "pretrained": "weights/r2plus1d34"}.get(data, "")
-                expected = {"pretrain" if "pretrain" in stages else first} - {""}
+                expected = {"pretrain" if "pretrain" in stages else first, *rendered} - {""}
                 assert begins - {"teacher"} == expected
             if "teacher" in stages:
                 bert = load(data, student, "md_bert")
@@ -109,8 +120,7 @@ def shrunk(words, records):
                 s.data.source_synthetic = None
                 s.data.source_dir = str(records)
             if name == "rendered":
-                s.data.dir, s.data.synthetic = str(records), tiny.data.synthetic
-                s.data.stride = 1
+                s.data.eval_split = "test"
     return c
 
 
