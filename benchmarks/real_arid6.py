@@ -36,8 +36,8 @@ from typing import Any
 
 import numpy as np
 
+from darkjax import channels, experiment, files, loaded, process, program
 from darkjax import config as configs
-from darkjax import experiment, files, loaded, process, program
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 from darkjax.ops import neighbours as ops_neighbours
@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--flow_records", default="", help="the same clips with their flow")
     parser.add_argument("--rows", default="", help="joined by commas; left out: all")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--clips", type=int, default=300, help="rendered ones of a class")
     parser.add_argument("--folds", type=int, default=FOLDS, help="with labels: the first so many")
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("rows of flow need --flow_records: configs/real_arid6.py says how to make")
     process.quiet()
     found: dict[str, list[Found]] = {row: [] for row in rows}
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for row in rows:
             predictions = [judged(args, part, seed) for part in row.split("+")]
             if all(predictions):
@@ -194,7 +195,10 @@ def neighbours(args: argparse.Namespace, folder: str, run: str, name: str) -> Fo
         model, records = loaded.load(run), Records(folder)
         rows = records.select("train")
         clips = [records.clips[int(records.meta["clip"][row])] for row in rows]
-        frames = (records.read_frames(r, range(int(records.meta["frames"][r]))) for r in rows)
+        frames = (  # of records with flow the colours: a model makes its own of them
+            records.read_frames(r, range(int(records.meta["frames"][r])))[..., : channels.COLOURS]
+            for r in rows
+        )
         codes = np.stack(
             [model.embed(video, clip.get("fps")) for video, clip in zip(frames, clips, strict=True)]
         )

@@ -106,11 +106,12 @@ def rendered(rich: bool) -> ml_collections.ConfigDict:
 
 
 def finetune(stage: ml_collections.ConfigDict, split: str) -> ml_collections.ConfigDict:
-    """The same network, a little longer, on real clips: longer still, it learns the place."""
+    """The same network, a little longer, on real clips: at ten times the rate, or longer still, it
+    unlearns what it knew (docs/dinet.md) and learns the place."""
     s = stage.copy_and_resolve_references()
     s.init_from = (("rendered", r"(.*)", r"\1"),)
     s.epochs, s.batch_size = 8, 16
-    s.optim.lr, s.optim.warmup_steps = 3e-4, 10
+    s.optim.lr, s.optim.warmup_steps = 3e-5, 10
     s.data = ml_collections.ConfigDict({"sources": (), "split": split})
     return s
 

@@ -121,8 +121,10 @@ def test_an_unknown_row(bench, row):
         bench.main(["--records=real", f"--rows={row}"])
 
 
-def test_neighbours_are_of_other_folds(bench, runs, monkeypatch, tmp_path):
-    """Features are the label, and in fold 1 that of another class: its own clips would be right."""
+@pytest.mark.parametrize("seen", ["motion", "flow"])
+def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path):
+    """Features are the label, and in fold 1 that of another class: its own clips would be right.
+    A model makes its own flow of the colours."""
     options = {"frames": 4, "height": 36, "width": 40, "seed": 0}
     real = get_dataset("synthetic", classes=("Jump", "Run"), clips_per_class={"train": 5},
                        groups={"train": 5}, **options)  # fmt: skip
@@ -140,11 +142,16 @@ def test_neighbours_are_of_other_folds(bench, runs, monkeypatch, tmp_path):
             wrong = records.meta["fold"][row] == 1
             return 9.0 * np.eye(2, dtype=np.float32)[records.meta["label"][row] ^ wrong]
 
+    read = Records.read_frames
+    monkeypatch.setattr(
+        bench.Records, "read_frames", lambda *at: np.repeat(read(*at), 1 + (seen == "flow"), -1)
+    )
     monkeypatch.setattr(bench.loaded, "load", lambda run: Stub())
-    flags = [f"--records={tmp_path / 'real'}", "--rows=rich-motion-knn", "--seeds=1"]
+    flags = [f"--records={tmp_path / 'real'}", f"--rows=rich-{seen}-knn", "--seeds=1"]
+    flags += [f"--flow_records={tmp_path / 'real'}"] * (seen == "flow")
     assert bench.main([*flags, f"--workdir={tmp_path / 'w'}"]) == 0
-    found = bench.kept(tmp_path / "w" / "rich-motion-knn-0" / "predictions.npz")
+    found = bench.kept(tmp_path / "w" / f"rich-{seen}-knn-0" / "predictions.npz")
     right = {clip: int(np.argmax(p)) == label for clip, (label, p) in found.items()}
     folds = dict(zip(records.meta["clip"], records.meta["fold"], strict=True))
     assert len(found) == 10 and right == {clip: folds[clip] != 1 for clip in right}
-    assert list(runs) == ["rich-motion-0"]
+    assert list(runs) == [f"rich-{seen}-0"]
