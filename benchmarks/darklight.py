@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = program.Parser("benchmarks.darklight", __doc__)
     parser.add_argument("--rows", default=ABLATION, help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--data", default="", help="records; default: rendered into workdir")
     parser.add_argument("--workdir", default="runs/darklight_table")
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--rows={','.join(unknown)}: expected some of {', '.join(ROWS)}")
     process.quiet()
     found: dict[str, list[Run]] = {row: [] for row in rows}
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for row in rows:
             found[row].append(trained(args, row, seed))
         print("\n".join(table(found)), flush=True)

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--pairs", default="day_thermal,day_dark")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--real", default="", help="converted real clips, for the pair real")
     parser.add_argument("--workdir", default="runs/dinet_tables")
@@ -59,7 +60,7 @@ def main() -> None:
     process.quiet()
     for pair in pairs:
         found: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
-        for seed in range(args.seeds):
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
             for row in rows:
                 if number := train(args, pair, row, seed):
                     found[row].append(number)

@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = program.Parser("benchmarks.methods", __doc__)
     parser.add_argument("--rows", default="", help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--records", default="", help="real clips instead of rendered ones")
     parser.add_argument("--folds", default="1,2,3,4,5", help="of the real clips")
     parser.add_argument("--steps", type=int, default=0, help="of every stage, not epochs")
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     process.quiet()
     found: dict[str, list[list[Trained]]] = {row: [] for row in rows}  # by seed, then by fold
     costs: dict[str, cost.Cost] = {}
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for row in rows:
             runs = [trained(args, row, seed, fold) for fold in folds]
             if all(runs):
@@ -120,8 +121,8 @@ def config(args: argparse.Namespace, row: str, seed: int, fold: int) -> Any:
         CHANGES.get(row, lambda c: None)(c)
         for name in c.stages:
             own = c[name].get("data", {})
-            if "dir" in own:  # rendered clips that a stage of real ones begins with
-                own.dir = str(work / "records-rendered")
+            if own.get("source_synthetic"):  # clips that a stage draws for itself, beside others
+                own.source_dir = str(work / f"records-of-{row}-{name}")
             c[name].steps = args.steps or c[name].steps
         if c.data.get("source_synthetic"):
             c.data.source_dir = str(work / "records-source")

@@ -49,7 +49,8 @@ def test_folds_are_pooled_by_their_clips(bench, runs, capsys, tmp_path):
     bench.main([*flags, "--rows=lift,actlumos"])
     assert sorted(runs) == ["actlumos-0-fold1", "actlumos-0-fold3", "lift-0-fold1", "lift-0-fold3"]
     assert {c.data.dir for c in runs.values()} == {"mine"}
-    assert runs["actlumos-0-fold3"].rendered.data.dir == f"{tmp_path}/records-rendered"
+    begun = runs["actlumos-0-fold3"].rendered.data.source_dir
+    assert begun == f"{tmp_path}/records-of-actlumos-rendered"
     # 10 clips of 0.6 and 30 of 0.8
     assert "| LIFT-Net | 75.0 | 1 |" in capsys.readouterr().out
 
