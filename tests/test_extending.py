@@ -4,6 +4,7 @@ import pathlib
 import re
 import sys
 
+import pytest
 import tiny_run
 
 from darkjax import config as configs
@@ -12,6 +13,7 @@ from darkjax import experiment, methods
 PAGE = (tiny_run.ROOT / "docs" / "extending.md").read_text()
 
 
+@pytest.mark.whole
 def test_the_example_runs_as_it_is_printed(tmp_path, monkeypatch, one_device):
     blocks = re.findall(r"^In `(.*?)`.*?^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     assert [name for name, _ in blocks] == ["mypaper/small_features.py", "mypaper/config.py"]

@@ -202,6 +202,7 @@ def test_records_without_a_class_the_model_knows_are_refused(whole, tmp_path):
         experiment.run(other, str(folder), "evaluate", eval_name="none")
 
 
+@pytest.mark.whole
 def test_a_finished_stage_whose_last_checkpoint_is_damaged_is_trained_to_its_end_again(
     whole, tmp_path, capsys
 ):
@@ -247,6 +248,7 @@ def test_a_leaky_split_says_so_in_every_number(whole, capsys):
     assert capsys.readouterr().out.count("synthetic-random0.2 (leaky split)") == 2  # data, table
 
 
+@pytest.mark.whole
 def test_a_new_run_begins_from_another_one_on_other_classes(whole, tmp_path, capsys):
     c, folder, _ = whole
     other = rendered(c, tmp_path / "more", ("Run", "Stand", "Walk", "Jump"))

@@ -103,13 +103,8 @@ def uninterrupted(made, trainings, tmp_path):
     return find
 
 
-@pytest.mark.parametrize(  # the tests below train the others, this one also judges
-    "kind",
-    [
-        kind if kind in ("masked", "fitted_knn") else pytest.param(kind, marks=pytest.mark.slow)
-        for kind in KINDS
-    ],
-)
+@pytest.mark.whole
+@every_kind
 def test_a_whole_run_learns_is_judged_and_reported(kind, made, tmp_path):
     c, _ = made(kind, steps=150 if kind == "two_sources" else 60)
     found = experiment.run(c, str(tmp_path))

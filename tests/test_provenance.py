@@ -22,6 +22,7 @@ def config(tiny_folder):
     return c
 
 
+@pytest.mark.whole
 def test_config_json_has_every_start_with_its_conditions(config, tmp_path):
     experiment.run(config, str(tmp_path), mode="train", command="typed it")
     config.only.steps = 4

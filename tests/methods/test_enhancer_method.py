@@ -129,6 +129,7 @@ def test_objective_and_enhancer_must_fit():
         methods.make(stage("demo", objective="l1"), methods.Spec.numbered(1))
 
 
+@pytest.mark.whole
 def test_from_a_folder_of_pictures_to_the_report(tmp_path, capsys, one_device):
     raw = tmp_path / "raw"
     (raw / "sub").mkdir(parents=True)

@@ -91,6 +91,7 @@ def test_the_spread_of_brightness_deals_the_leftover_neurons(tiny_folder):
     assert spec.of(c, "teacher", records).spread == ()
 
 
+@pytest.mark.whole
 def test_a_run_keeps_the_codes_of_both_splits(tiny_folder, tmp_path):
     """Clips of 12 frames, 4 at a time: three views of each, in the fit and in the evaluation."""
     c = configs.load(f"{tiny_run.ROOT}/configs/ir_dcl_infar.py:demo")
