@@ -188,11 +188,12 @@ def test_the_moving_average_is_one_of_the_parameters(tiny_folder, tmp_path):
 def test_eight_devices_give_the_losses_of_one(tiny_folder, tmp_path, stage, shape):
     def steps(c):
         alone(c)
-        c[stage].steps = 5
+        c[stage].steps = 4
         c.sharding = ((r".*/mlp/fc1/kernel", (None, "model")), (r".*/fc2/kernel", ("model", None)))
         if stage == "teacher":
             c.sharding = ((r".*Dense_0/kernel", (None, "model")),)
             c.teacher.optim.name = "sgd"  # Adam makes steps of rounding where no gradient is
+            c.teacher.optim.lr = 1e-3  # at 1e-2 the loss jumps up, and differences with it
 
     one, expected = run(tiny_folder, tmp_path / "1", stage=stage, change=steps)
     mesh = sharding.make_mesh(shape, jax.devices()[:8])

@@ -1,8 +1,11 @@
 """One suite for every method of the table, through the loop, on networks that compile at once."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import padding
 import pytest
 import test_contract
@@ -28,6 +31,13 @@ pytestmark = pytest.mark.usefixtures("one_program")
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     padding.small_networks(monkeypatch, group=0)
+
+
+@pytest.fixture(autouse=True)
+def no_steps_of_rounding(monkeypatch):
+    """Adam makes whole steps of slopes that are rounding (a bias before batch norm has no other),
+    and rounding differs with the machine and with the number of devices."""
+    monkeypatch.setattr(optax, "scale_by_adam", functools.partial(optax.scale_by_adam, eps=1e-4))
 
 
 @pytest.fixture
@@ -123,7 +133,7 @@ def test_eight_devices_give_the_numbers_of_one(case, made, whole, tmp_path):
     for one, eight in zip(whole[0], rows, strict=False):
         assert one.keys() == eight.keys()
         for key, value in one.items():
-            assert eight[key] == pytest.approx(value, rel=2e-3, abs=1e-5), key
+            assert eight[key] == pytest.approx(value, rel=2e-4, abs=1e-5), key
 
 
 @once

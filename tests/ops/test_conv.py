@@ -141,6 +141,7 @@ def test_bfloat16(form, groups):
 @pytest.mark.parametrize("form", FORMS)
 def test_scan_remat_and_vmap(form):
     x, k = arrays((3, 2, 3, 5, 5, 4), (3, 3, 3, 4), 1)
+    k /= 10  # as layers have them: larger ones multiply float32's rounding, which is then compared
     pads = ((1, 1),) * 3
 
     def three_layers(f):
