@@ -58,9 +58,7 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/actlumos_tables")
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
     args = parser.parse_args()
-    rows = args.rows.split(",")
-    if unknown := [row for row in rows if row not in ROWS]:
-        raise UserError(f"--rows={','.join(unknown)}: expected some of {', '.join(ROWS)}")
+    rows = program.chosen("rows", args.rows, ROWS)
     real = "arid6" in args.config.partition(":")[2].split(",")
     if real and not args.records:
         raise UserError("arid6 needs --records=FOLDER of the converted clips")

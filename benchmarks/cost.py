@@ -27,7 +27,6 @@ from models import compiled, median, plausible
 
 from darkjax import config as configs
 from darkjax import methods, optim, program, spec
-from darkjax.errors import UserError
 from darkjax.eval import efficiency
 from darkjax.weights import preprocess
 
@@ -50,9 +49,7 @@ def main() -> None:
     parser.add_argument("--words", default="", help="of every config, such as demo")
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    rows = args.only.split(",")
-    if unknown := [row for row in rows if row not in ROWS]:
-        raise UserError(f"--only={','.join(unknown)}: expected some of {', '.join(ROWS)}")
+    rows = program.chosen("only", args.only, ROWS)
     if args.runs:
         jax.config.update("jax_enable_compilation_cache", False)
     device = jax.devices()[0]

@@ -24,7 +24,6 @@ import numpy as np
 
 from darkjax import checkpoint, experiment, files, process, program, run_data
 from darkjax import config as configs
-from darkjax.errors import UserError
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/darklight_arid.py"
 ROWS = {
@@ -57,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default="", help="records; default: rendered into workdir")
     parser.add_argument("--workdir", default="runs/darklight_table")
     args = parser.parse_args(argv)
-    rows = args.rows.split(",")
-    if unknown := [row for row in rows if row not in ROWS]:
-        raise UserError(f"--rows={','.join(unknown)}: expected some of {', '.join(ROWS)}")
+    rows = program.chosen("rows", args.rows, ROWS)
     process.quiet()
     found: dict[str, list[Run]] = {row: [] for row in rows}
     for seed in range(args.first_seed, args.first_seed + args.seeds):

@@ -51,10 +51,8 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/dinet_tables")
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
     args = parser.parse_args()
-    pairs, rows = args.pairs.split(","), args.rows.split(",")
-    for flag, names, known in (("pairs", pairs, PAIRS), ("rows", rows, ROWS)):
-        if unknown := [name for name in names if name not in known]:
-            raise UserError(f"--{flag}={','.join(unknown)}: expected some of {', '.join(known)}")
+    pairs = program.chosen("pairs", args.pairs, PAIRS)
+    rows = program.chosen("rows", args.rows, ROWS)
     if "real" in pairs and not args.real:
         raise UserError("--pairs=real needs --real=FOLDER of converted clips")
     process.quiet()

@@ -28,7 +28,6 @@ import numpy as np
 from darkjax import config as configs
 from darkjax import experiment, process, program, run_data, writers
 from darkjax.data import split
-from darkjax.errors import UserError
 from darkjax.eval import enhance as enhancement
 from darkjax.eval import enhancers
 
@@ -48,9 +47,7 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/dtcm_tables")
     parser.add_argument("--data", default="", help="records; default: rendered into workdir")
     args = parser.parse_args()
-    tables = args.tables.split(",")
-    if unknown := [name for name in tables if name not in TABLES]:
-        raise UserError(f"--tables={','.join(unknown)}: expected some of {', '.join(TABLES)}")
+    tables = program.chosen("tables", args.tables, TABLES)
     process.quiet()
     for name in tables:
         lines = TABLES[name](args)

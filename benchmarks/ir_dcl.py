@@ -69,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Every repeat of every division, a table after each; then the sweeps."""
-    divisions = args.divisions.split(",")
-    if unknown := [name for name in divisions if name not in ("chance", "group")]:
-        raise UserError(f"--divisions={','.join(unknown)}: expected some of chance, group")
+    divisions = program.chosen("divisions", args.divisions, ("chance", "group"))
     alphas, ks = numbers("alpha", args.alpha), [int(k) for k in numbers("k", args.k)]
     process.quiet()
     found: Found = {division: {} for division in divisions}

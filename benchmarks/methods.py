@@ -32,7 +32,6 @@ import numpy as np
 
 from darkjax import config as configs
 from darkjax import experiment, files, process, program, run_data
-from darkjax.errors import UserError
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 CLIPS = f"{CONFIGS}/lift_arid.py:demo"  # whose rendered clips all are trained on
@@ -87,9 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
     args = parser.parse_args(argv)
     known = REAL if args.records else list(ROWS)
-    rows = args.rows.split(",") if args.rows else known
-    if unknown := [row for row in rows if row not in known]:
-        raise UserError(f"--rows={','.join(unknown)}: expected some of {', '.join(known)}")
+    rows = program.chosen("rows", args.rows, known) if args.rows else known
     folds = [int(fold) for fold in args.folds.split(",")] if args.records else [0]
     process.quiet()
     found: dict[str, list[list[Trained]]] = {row: [] for row in rows}  # by seed, then by fold

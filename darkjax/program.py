@@ -8,7 +8,7 @@ import pathlib
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
 from darkjax.errors import Stopped, UserError
@@ -80,6 +80,18 @@ class Parser(argparse.ArgumentParser):
 def counted(number: int, what: str) -> str:
     """`1 fault`, `2 faults`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def chosen(flag: str, text: str, known: Collection[str]) -> list[str]:
+    """The names, joined by commas, that a flag asks for.
+
+    Raises:
+      UserError: one of them is not known.
+    """
+    names = text.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"--{flag}={','.join(unknown)}: expected some of {', '.join(known)}")
+    return names
 
 
 def commands(package: str) -> dict[str, str]:

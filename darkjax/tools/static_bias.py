@@ -55,10 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", default="", help="a .json for all answers")
     parser.add_argument("--sheet", default="", help="a .png of sample clips")
     args = parser.parse_args(argv)
-    names = args.pictures.split(",")
-    if unknown := [name for name in names if name not in static_bias.PICTURES]:
-        known = ", ".join(static_bias.PICTURES)
-        raise UserError(f"--pictures={','.join(unknown)}: expected some of {known}")
+    names = program.chosen("pictures", args.pictures, static_bias.PICTURES)
     for flag in ("clips", "most", "seed"):
         if getattr(args, flag) < 0:
             raise UserError(f"--{flag}={getattr(args, flag)}: expected 0 or more")
