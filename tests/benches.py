@@ -1,6 +1,7 @@
 """Benchmarks as modules, for tests of what they train and print."""
 
 import importlib.util
+import pathlib
 import sys
 
 from tiny_run import ROOT
@@ -14,3 +15,17 @@ def load(name, monkeypatch):
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     return module
+
+
+def trainings(bench, monkeypatch, numbers):
+    """Every (folder's name, config) that a benchmark trains; nothing is trained: the numbers that a
+    run ends with are `numbers(config)`."""
+    found = {}
+
+    def run(config, folder):
+        found[pathlib.Path(folder).name] = config
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        return {"numbers": numbers(config)}
+
+    monkeypatch.setattr(bench.experiment, "run", run)
+    return found

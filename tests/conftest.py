@@ -6,8 +6,9 @@ import importlib.metadata
 import os
 import pathlib
 import signal
+import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -151,6 +152,20 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ty
     """`benchmarks/NAME.py` in tests/test_NAME_benchmark.py, anew for each test."""
     name = request.module.__name__.removeprefix("test_").removesuffix("_benchmark")
     return benches.load(name, monkeypatch)
+
+
+@pytest.fixture
+def printed(
+    bench: types.ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """A function from a benchmark's flags to the lines that it prints."""
+
+    def lines(*flags: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", [bench.__file__, *flags])
+        bench.main()
+        return capsys.readouterr().out.splitlines()
+
+    return lines
 
 
 @pytest.fixture(scope="session")

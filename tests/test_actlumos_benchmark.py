@@ -38,14 +38,8 @@ def runs(bench, monkeypatch):
     return found
 
 
-def printed(bench, monkeypatch, capsys, *flags):
-    monkeypatch.setattr(sys, "argv", ["actlumos.py", *flags])
-    bench.main()
-    return capsys.readouterr().out.splitlines()
-
-
-def test_rows_share_the_stages_before_them(bench, runs, monkeypatch, capsys, tmp_path):
-    lines = printed(bench, monkeypatch, capsys, f"--workdir={tmp_path}", "--seeds=2", "--steps=3")
+def test_rows_share_the_stages_before_them(runs, printed, tmp_path):
+    lines = printed(f"--workdir={tmp_path}", "--seeds=2", "--steps=3")
     students = {f"student-{row}" for row in ("scratch", "kd", "ssl", "both")}
     assert set(runs) == {
         f"{name}-{seed}" for name in ("pretrain", "teacher", *students) for seed in (0, 1)
@@ -64,13 +58,13 @@ def test_rows_share_the_stages_before_them(bench, runs, monkeypatch, capsys, tmp
     # What there is is printed, and nothing else trained.
     runs.clear()
     flags = ("--only_finished", "--seeds=3", f"--workdir={tmp_path}")
-    assert rows[0][:55] in "\n".join(printed(bench, monkeypatch, capsys, *flags)) and not runs
+    assert rows[0][:55] in "\n".join(printed(*flags)) and not runs
 
 
-def test_real_clips_begin_from_rendered_ones(bench, runs, monkeypatch, capsys, tmp_path):
+def test_real_clips_begin_from_rendered_ones(runs, printed, tmp_path):
     config = f"--config={tiny_run.ROOT}/configs/actlumos_arid.py:arid6"
     flags = (config, "--records=real", "--folds=1,3", "--seeds=1", f"--workdir={tmp_path}")
-    lines = printed(bench, monkeypatch, capsys, *flags, "--rows=scratch,both,teacher")
+    lines = printed(*flags, "--rows=scratch,both,teacher")
     assert set(runs) == {"rendered-0"} | {
         f"{name}-0-fold{fold}"
         for name in ("pretrain", "teacher", "student-scratch", "student-both")
@@ -96,14 +90,14 @@ def test_real_clips_begin_from_rendered_ones(bench, runs, monkeypatch, capsys, t
         (("--config=configs/actlumos_arid.py:arid6",), "arid6 needs --records=FOLDER"),
     ],
 )
-def test_what_is_missing_is_said(bench, monkeypatch, capsys, flags, said):
+def test_what_is_missing_is_said(printed, flags, said):
     with pytest.raises(UserError, match=said):
-        printed(bench, monkeypatch, capsys, *flags)
+        printed(*flags)
 
 
-def test_md_bert_s_table_has_the_rows_that_it_teaches(bench, runs, monkeypatch, capsys, tmp_path):
+def test_md_bert_s_table_has_the_rows_that_it_teaches(runs, printed, tmp_path):
     config = f"--config={tiny_run.ROOT}/configs/actlumos_arid.py:demo,md_bert"
-    printed(bench, monkeypatch, capsys, config, "--seeds=1", f"--workdir={tmp_path}")
+    printed(config, "--seeds=1", f"--workdir={tmp_path}")
     assert set(runs) == {"pretrain-0", "teacher-0", "student-kd-0", "student-both-0"}
     assert runs["teacher-0"].teacher.views == ("dark", "gamma", "he")
 

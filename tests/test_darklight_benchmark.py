@@ -1,7 +1,6 @@
 """`benchmarks/darklight.py`: which trainings its table is made of, and what it prints of them."""
 
-import pathlib
-
+import benches
 import jax
 import numpy as np
 import pytest
@@ -12,18 +11,10 @@ from darkjax.errors import UserError
 @pytest.fixture
 def runs(bench, monkeypatch):
     """Every (folder's name, config) that is trained; nothing is."""
-    found = {}
-
-    def run(config, folder):
-        found[pathlib.Path(folder).name] = config
-        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        return {"numbers": {"top-1": 0.5 + 0.1 * config.seed}}
-
     shapes = {"params": {"a": jax.ShapeDtypeStruct((1000, 3), np.float32)}}
-    monkeypatch.setattr(bench.experiment, "run", run)
     monkeypatch.setattr(bench.run_data, "open_records", lambda *_: None)
     monkeypatch.setattr(bench.checkpoint, "shapes", lambda _: shapes)
-    return found
+    return benches.trainings(bench, monkeypatch, lambda c: {"top-1": 0.5 + 0.1 * c.seed})
 
 
 def test_the_ablation_and_what_is_printed_of_it(bench, runs, capsys, tmp_path):

@@ -1,7 +1,6 @@
 """`benchmarks/dinet.py`: which trainings its table is made of, and what it prints of them."""
 
 import pathlib
-import sys
 
 import pytest
 
@@ -23,15 +22,9 @@ def runs(bench, monkeypatch):
     return found
 
 
-def printed(bench, monkeypatch, capsys, *flags):
-    monkeypatch.setattr(sys, "argv", ["dinet.py", *flags])
-    bench.main()
-    return capsys.readouterr().out.splitlines()
-
-
-def test_the_table_and_the_trainings_that_it_is_made_of(bench, runs, monkeypatch, capsys, tmp_path):
+def test_the_table_and_the_trainings_that_it_is_made_of(runs, printed, tmp_path):
     work = f"--workdir={tmp_path}"
-    lines = printed(bench, monkeypatch, capsys, work, "--pairs=day_thermal", "--seeds=2")
+    lines = printed(work, "--pairs=day_thermal", "--seeds=2")
     assert len(runs) == 10 and sum(line.startswith("| ") for line in lines) == 6
     assert any(line.startswith("| 3D-DiNet | 0.550 | 0.071 | 0.500, 0.600 | ") for line in lines)
     got = {name.split("-")[1]: (c.dinet.adapt, c.dinet.batch_norm) for name, c in runs.items()}
@@ -43,7 +36,7 @@ def test_the_table_and_the_trainings_that_it_is_made_of(bench, runs, monkeypatch
     # What there is is printed, and nothing else trained.
     runs.clear()
     flags = (work, "--pairs=day_thermal,day_dark", "--seeds=3", "--only_finished")
-    lines = printed(bench, monkeypatch, capsys, *flags)
+    lines = printed(*flags)
     assert len(runs) == 10 and sum(line.startswith("| 3D-DiNet |") for line in lines) == 1
 
 
@@ -55,7 +48,7 @@ def test_the_table_and_the_trainings_that_it_is_made_of(bench, runs, monkeypatch
         ("--pairs=real", "--pairs=real needs --real=FOLDER"),
     ],
 )
-def test_what_is_not_there_is_named(bench, runs, monkeypatch, capsys, flag, said):
+def test_what_is_not_there_is_named(runs, printed, flag, said):
     with pytest.raises(UserError, match=said):
-        printed(bench, monkeypatch, capsys, flag)
+        printed(flag)
     assert not runs

@@ -1,7 +1,6 @@
 """`benchmarks/dtcm.py`: which trainings each table is made of, and what it prints of them."""
 
 import json
-import sys
 
 import pytest
 
@@ -33,13 +32,6 @@ LOGGED = ((1, 0.5), (10, 2.0), (20, 1.0), (30, 1.5))
 JUDGED = {"brightness after": 0.6, "inconsistency": 0.0123}
 
 
-def printed(bench, monkeypatch, capsys, tmp_path, table):
-    argv = ["dtcm.py", f"--tables={table}", "--seeds=2", f"--workdir={tmp_path}"]
-    monkeypatch.setattr(sys, "argv", argv)
-    bench.main()
-    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
-
-
 @pytest.mark.parametrize(
     ("table", "names", "line"),
     [
@@ -53,15 +45,15 @@ def printed(bench, monkeypatch, capsys, tmp_path, table):
          "| from nothing, alpha 0.1, the whole rate | 0.5000 | 0.600 | 38, 60 |"),
     ],
 )  # fmt: skip
-def test_each_table(bench, runs, monkeypatch, capsys, tmp_path, table, names, line):
-    lines = printed(bench, monkeypatch, capsys, tmp_path, table)
+def test_each_table(runs, printed, tmp_path, table, names, line):
+    lines = printed(f"--tables={table}", "--seeds=2", f"--workdir={tmp_path}")
     assert list(runs) == names.split()
     assert line in lines
 
 
-def test_the_trainings_are_what_the_tables_say(bench, runs, monkeypatch, capsys, tmp_path):
+def test_the_trainings_are_what_the_tables_say(bench, runs, printed, tmp_path):
     for table in bench.TABLES:
-        printed(bench, monkeypatch, capsys, tmp_path, table)
+        printed(f"--tables={table}", "--seeds=2", f"--workdir={tmp_path}")
     assert [runs[name].dtcm.w_stc for name in ("w0-1", "total-1", "w10-1")] == [0, 4, 10]
     assert {c.dtcm.epochs for n, c in runs.items() if n[-2:] in ("-0", "-1")} == {8}
     assert runs["two_stage-0"].dtcm.enhancer_frozen and not runs["total-0"].dtcm.enhancer_frozen
@@ -73,7 +65,6 @@ def test_the_trainings_are_what_the_tables_say(bench, runs, monkeypatch, capsys,
     assert gentle.optim.lr_scale and not whole.optim.lr_scale
 
 
-def test_an_unknown_table_is_named(bench, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["dtcm.py", "--tables=fig8"])
+def test_an_unknown_table_is_named(printed):
     with pytest.raises(UserError, match="--tables=fig8: expected some of fig7, "):
-        bench.main()
+        printed("--tables=fig8")

@@ -1,7 +1,6 @@
 """`benchmarks/methods.py`: which trainings its table is made of, and what it prints of them."""
 
-import pathlib
-
+import benches
 import pytest
 
 from darkjax import methods
@@ -11,19 +10,15 @@ from darkjax.errors import UserError
 @pytest.fixture
 def runs(bench, monkeypatch):
     """Every (folder's name, config) that is trained; nothing is."""
-    found = {}
 
-    def run(config, folder):
-        found[pathlib.Path(folder).name] = config
-        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    def numbers(config):
         fold = config.data.fold if config.data.split == "fold" else 0
-        return {"numbers": {"top-1": 0.5 + 0.1 * (config.seed + fold), "n": 10.0 * (fold or 1)}}
+        return {"top-1": 0.5 + 0.1 * (config.seed + fold), "n": 10.0 * (fold or 1)}
 
     cost = bench.cost.Cost("8 x 56x56", 1000, 0.5, 0.0, 0.0)
     monkeypatch.setattr(bench.cost, "measured", lambda *_: cost)
-    monkeypatch.setattr(bench.experiment, "run", run)
     monkeypatch.setattr(bench.run_data, "open_records", lambda *_: None)
-    return found
+    return benches.trainings(bench, monkeypatch, numbers)
 
 
 def test_all_are_trained_on_the_same_clips(bench, runs, capsys, tmp_path):
