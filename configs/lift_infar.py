@@ -1,8 +1,7 @@
 """LIFT-Net on InfAR, infrared clips: optical flow in the teacher and the luminous pathway.
 
     python -m darkjax.main --config=configs/lift_infar.py:demo
-    python -m darkjax.data.convert --dataset=infar --raw=INFAR --out=records/infar \
-        --short_side=256
+    python -m darkjax.data.convert --dataset=infar --raw=INFAR --out=records/infar --short_side=256
     python -m darkjax.data.flow --records=records/infar --out=records/infar_flow
     python -m darkjax.main --config=configs/lift_infar.py:pretrained \
         --config.data.dir=records/infar_flow --config.data.channels=6
