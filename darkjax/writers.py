@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from darkjax import files, loggers
+from darkjax.closing import Closing
 from darkjax.errors import UserError
 
 ROWS = "metrics.jsonl"
@@ -125,7 +126,7 @@ def history(workdir: str | os.PathLike[str]) -> list[dict[str, float]]:
     return [{k: float(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
 
 
-class Progress:
+class Progress(Closing):
     """The line that says how far, how fast, how much waiting for data, and until when.
 
     `step 120/1000 12% | loss 1.031 | 3.2 steps/s | 25.6 clips/s | data wait 4% | eta 4m35s`
@@ -215,12 +216,6 @@ class Progress:
     def close(self) -> None:
         """Leave the last line on the terminal."""
         self._break_line()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _show(self, line: str) -> None:
         if self._tty:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax.closing import Closing
 from darkjax.data import balance as balances
 from darkjax.data.records import Records
 from darkjax.data.sources import Source
@@ -24,7 +25,7 @@ from darkjax.errors import UserError
 BUFFERED_BATCHES = 4  # grain's default of 500 elements would be gigabytes of batches
 
 
-class Batches(Iterator[dict[str, np.ndarray]]):
+class Batches(Closing, Iterator[dict[str, np.ndarray]]):
     """An iterator over batches that lets go of threads and processes when it is closed.
 
     Use it in a `with` block, or call `close`.
@@ -39,12 +40,6 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     def close(self) -> None:
         """Stop reading ahead; may be called twice."""
         self._iterator.close()
-
-    def __enter__(self) -> "Batches":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def shapes(cfg: Any, batch_size: int, channels: int) -> dict[str, tuple[tuple[int, ...], Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from darkjax.closing import Closing
 from darkjax.data import card as card_file
 from darkjax.data import cardcheck, example, index, remote, tfrecord
 from darkjax.data.rows import column
@@ -15,7 +16,7 @@ from darkjax.errors import UserError
 READ = ("mmap", "pread")
 
 
-class Records:
+class Records(Closing):
     """The records of a dataset folder, in the order of its shards.
 
     `read="mmap"` maps the shards into memory: fastest on local discs. `read="pread"` reads by
@@ -221,12 +222,6 @@ class Records:
     def close(self) -> None:
         """Close the files. Reading afterwards opens them again."""
         self._files.close()
-
-    def __enter__(self) -> "Records":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _check(self, parts: Sequence[np.ndarray]) -> None:
         """The card adds up, and the indices say the same as the card."""
