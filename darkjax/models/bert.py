@@ -52,8 +52,8 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B N E"], seen: Bool[Array, "B N"] | None, active: bool
-    ) -> tuple[Float[Array, "B N E"], Float[Array, "B heads N N"]]:
+        self, x: layers.Tokens, seen: Bool[Array, "B N"] | None, active: bool
+    ) -> layers.Attended:
         width, dtype = x.shape[-1], self.dtype
         layers.check_heads(self.heads, width)
 

@@ -15,6 +15,8 @@ from darkjax.ops import conv, pool
 
 Video = Float[Array, "B T H W C"]  # what a network takes, normalised
 Answer = tuple[Float[Array, "B K"], dict[str, Array]]  # logits; every intermediate by its name
+Tokens = Float[Array, "B N E"]
+Attended = tuple[Tokens, Float[Array, "B heads N N"]]  # tokens that looked at one another, how
 Dtype = Any
 kaiming_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 

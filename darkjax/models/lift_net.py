@@ -47,9 +47,7 @@ class Critic(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B S E"]
-    ) -> tuple[Float[Array, "B S E"], Float[Array, "B heads S S"]]:
+    def __call__(self, x: layers.Tokens) -> layers.Attended:
         y, weights = layers.Attention(self.heads, dtype=self.dtype, name="attention")(x, x)
         x = x + nn.LayerNorm(vit.LN_EPS, dtype=self.dtype, name="norm1")(y)
         y = layers.Mlp(int(x.shape[-1] * self.mlp_ratio), dtype=self.dtype, name="mlp")(x)
@@ -63,9 +61,7 @@ class Lift(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B N E"]
-    ) -> tuple[Float[Array, "B N E"], Float[Array, "B heads N N"]]:
+    def __call__(self, x: layers.Tokens) -> layers.Attended:
         y, weights = layers.Attention(self.heads, dtype=self.dtype, name="attention")(x, x)
         return x + nn.LayerNorm(vit.LN_EPS, dtype=self.dtype, name="norm")(y), weights
 
@@ -128,7 +124,7 @@ class PartialViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, video: Float[Array, "B T H W C"], *, train: bool
+        self, video: layers.Video, *, train: bool
     ) -> tuple[Float[Array, "B T E"], dict[str, Array]]:
         b, t = video.shape[:2]
         frames = video.reshape(b * t, *video.shape[2:])
@@ -171,12 +167,12 @@ class LiftNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        video: Float[Array, "B T H W C"],
+        video: layers.Video,
         luminous: Float[Array, "B T H W D"],
         *,
         train: bool,
         luminous_train: bool | None = None,
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    ) -> layers.Answer:
         out: dict[str, Array] = {}
         m, pvit_out = PartialViT(
             self.width, dict(self.pvit or {}), self.remat, self.dtype, name="pvit"

@@ -73,12 +73,7 @@ class ViewsBert(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self,
-        video: Float[Array, "B T H W C"],
-        *others: Float[Array, "B T H W C"],
-        train: bool,
-    ) -> layers.Answer:
+    def __call__(self, video: layers.Video, *others: layers.Video, train: bool) -> layers.Answer:
         if self.views not in VIEWS or len(others) not in (0, self.views - 1):
             raise UserError(
                 f"the model's views={self.views} takes {self.views} clip(s), found "

@@ -39,9 +39,7 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B N E"]
-    ) -> tuple[Float[Array, "B N E"], Float[Array, "B heads N N"]]:
+    def __call__(self, x: layers.Tokens) -> layers.Attended:
         y = layer_norm(x, "norm1", self.dtype)
         attention = layers.Attention(
             self.heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name="attention"
@@ -76,9 +74,7 @@ class ViT(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, image: Float[Array, "B *T H W C"], *, train: bool
-    ) -> tuple[Float[Array, "B K"], dict[str, Array]]:
+    def __call__(self, image: Float[Array, "B *T H W C"], *, train: bool) -> layers.Answer:
         del train  # the same in training and evaluation
         out: dict[str, Array] = {}
         p, lead = self.patch, image.shape[:-3]
