@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -53,6 +54,14 @@ class Backbone(nn.Module):
             return x, out
         x = self.dropped(x, dropout, train)
         return nn.Dense(self.num_classes, kernel_init=init, name="head")(x), out
+
+
+def places(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(stage, from 1; number in it, from 0; stride) of every block: the first of a stage halves the
+    map, but in the first stage."""
+    for stage, blocks in enumerate(sizes, start=1):
+        for i in range(blocks):
+            yield stage, i, 2 if stage > 1 and i == 0 else 1
 
 
 class Block(nn.Module):

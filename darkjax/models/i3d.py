@@ -93,18 +93,23 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B T H W O"]:
         def unit(x: Array, at: int, k: int, name: str) -> Array:
-            return Unit(self.widths[at], (k, k, k), (1, 1, 1), self.norm, self.dtype, name=name)(
-                x, train=train
-            )
+            return self.unit(self.widths[at], k, name)(x, train=train)
 
-        pooled = _max_pool(x, (3, 3, 3), (1, 1, 1))
         branches = [
             unit(x, 0, 1, "b0"),
             unit(unit(x, 1, 1, "b1a"), 2, 3, "b1b"),
             unit(unit(x, 3, 1, "b2a"), 4, 3, "b2b"),
-            unit(pooled, 5, 1, "b3b"),
+            unit(self.pooled(x), 5, 1, "b3b"),
         ]
         return jnp.concatenate(branches, axis=-1)
+
+    def unit(self, features: int, k: int, name: str) -> nn.Module:
+        """A convolution of kxkxk, batch norm and ReLU."""
+        return Unit(features, (k, k, k), (1, 1, 1), self.norm, self.dtype, name=name)
+
+    def pooled(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        """Maxima of 3x3x3 around every cell."""
+        return _max_pool(x, (3, 3, 3), (1, 1, 1))
 
 
 class InceptionNet(Backbone):

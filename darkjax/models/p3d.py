@@ -32,7 +32,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.backbone import Backbone
+from darkjax.models.backbone import Backbone, places
 
 STAGE_SIZES = {
     "17": (1, 1, 2, 1),
@@ -104,22 +104,14 @@ class P3D(Backbone):
         x = layers.Conv3D(self.width, (1, 7, 7), (1, 2, 2), dtype=self.dtype, name="stem")(x)
         x = out["stem"] = self._stem_pool(nn.relu(norm(name="stem_bn")(x, train=train)))
         block = self.repeated(Block)
-        number = 0  # of the block; A, B and C go on from stage to stage
-        for stage, blocks in enumerate(sizes, start=1):
-            for i in range(blocks):
-                x = block(
-                    self.width * 2 ** (stage - 1),
-                    2 if stage > 1 and i == 0 else 1,
-                    "2D" if stage == 4 else KINDS[number % len(KINDS)],
-                    self.form,
-                    norm,
-                    self.dtype,
-                    name=f"stage{stage}_{i}",
-                )(x, train)
-                out[f"stage{stage}/{i}"] = x
-                number += 1
-            if stage < 4:
+        # A, B and C go on from stage to stage.
+        for number, (stage, i, stride) in enumerate(places(sizes)):
+            if stage > 1 and i == 0:
                 x = layers.max_pool3d(x, (min(2, x.shape[1]), 1, 1), (2, 1, 1))
+            planes, name = self.width * 2 ** (stage - 1), f"stage{stage}_{i}"
+            kind = "2D" if stage == 4 else KINDS[number % len(KINDS)]
+            x = block(planes, stride, kind, self.form, norm, self.dtype, name=name)(x, train)
+            out[f"stage{stage}/{i}"] = x
         return self.classified(x, out, train, dropout=self.dropout)
 
     def _stem_pool(self, x: Array) -> Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import layers
-from darkjax.models.backbone import Backbone
+from darkjax.models.backbone import Backbone, places
 
 STAGE_SIZES = {
     "10": (1, 1, 1, 1),
@@ -102,17 +102,11 @@ class ResNet3D(Backbone):
         block = self.repeated(Block)
         expansion = EXPANSION.get(self.variant, 1)
         resnext = self.variant.startswith("resnext")
-        for stage, blocks in enumerate(sizes, start=1):
-            for i in range(blocks):
-                x = block(
-                    self.width * 2 ** (stage - 1) * (2 if resnext else 1),
-                    expansion,
-                    CARDINALITY if resnext else 1,
-                    2 if stage > 1 and i == 0 else 1,
-                    self.shortcut,
-                    norm,
-                    self.dtype,
-                    name=f"stage{stage}_{i}",
-                )(x, train)
-                out[f"stage{stage}/{i}"] = x
+        wider, groups = (2, CARDINALITY) if resnext else (1, 1)
+        for stage, i, stride in places(sizes):
+            planes, name = self.width * 2 ** (stage - 1) * wider, f"stage{stage}_{i}"
+            x = block(
+                planes, expansion, groups, stride, self.shortcut, norm, self.dtype, name=name
+            )(x, train)
+            out[f"stage{stage}/{i}"] = x
         return self.classified(x, out, train)

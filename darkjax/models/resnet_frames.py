@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from darkjax.errors import UserError
 from darkjax.models import layers
-from darkjax.models.backbone import Backbone
+from darkjax.models.backbone import Backbone, places
 from darkjax.ops import shift
 
 STAGE_SIZES = {
@@ -137,18 +137,13 @@ class ResNetFrames(Backbone):
         x = out["stem"] = layers.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
         block = self.repeated(Block)
         every = 2 if self.temporal == "shift" and sizes[2] >= 23 else 1
-        for stage, blocks in enumerate(sizes, start=1):
-            for i in range(blocks):
-                x = block(
-                    self.width * 2 ** (stage - 1),
-                    2 if stage > 1 and i == 0 else 1,
-                    "none" if i % every else self.temporal,
-                    self.shift_div,
-                    norm,
-                    self.dtype,
-                    name=f"stage{stage}_{i}",
-                )(x, train)
-                out[f"stage{stage}/{i}"] = x
+        for stage, i, stride in places(sizes):
+            planes, name = self.width * 2 ** (stage - 1), f"stage{stage}_{i}"
+            temporal = "none" if i % every else self.temporal
+            x = block(planes, stride, temporal, self.shift_div, norm, self.dtype, name=name)(
+                x, train
+            )
+            out[f"stage{stage}/{i}"] = x
         out["features"] = x
         frames = out["frame_features"] = x.astype(jnp.float32).mean((2, 3))  # B T E
         x = out["pre_logits"] = frames.mean(1)

@@ -15,7 +15,6 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from darkjax.models import i3d, layers
@@ -44,32 +43,18 @@ class Separable(nn.Module):
         return x
 
 
-class Inception(nn.Module):
-    """Four branches side by side; `widths` as in `i3d.STAGES`."""
+class Inception(i3d.Inception):
+    """I3D's, its wide convolutions cut in two."""
 
-    widths: tuple[int, ...]
-    norm: Any
-    dtype: Any
+    def unit(self, features: int, k: int, name: str) -> nn.Module:
+        """A convolution of kxkxk, in two parts where k is above 1, batch norm and ReLU."""
+        if k > 1:
+            return Separable(features, k, 1, self.norm, self.dtype, name=name)
+        return Unit(features, (1, 1, 1), (1, 1, 1), self.norm, self.dtype, name=name)
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B T H W O"]:
-        def point(x: Array, at: int, name: str) -> Array:
-            return Unit(self.widths[at], (1, 1, 1), (1, 1, 1), self.norm, self.dtype, name=name)(
-                x, train=train
-            )
-
-        def separable(x: Array, at: int, name: str) -> Array:
-            return Separable(self.widths[at], 3, 1, self.norm, self.dtype, name=name)(
-                x, train=train
-            )
-
-        branches = [
-            point(x, 0, "b0"),
-            separable(point(x, 1, "b1a"), 2, "b1b"),
-            separable(point(x, 3, "b2a"), 4, "b2b"),
-            point(layers.max_pool3d(x, 3, 1, 1), 5, "b3b"),
-        ]
-        return jnp.concatenate(branches, axis=-1)
+    def pooled(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        """Maxima of 3x3x3 around every cell."""
+        return layers.max_pool3d(x, 3, 1, 1)
 
 
 class S3D(InceptionNet):
