@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax.data import balance, sources
 from darkjax.data.clip import deal_folds
-from darkjax.data.convert import convert
 from darkjax.data.pipeline import mixed_batches, train_batches
 from darkjax.data.records import Records
 from darkjax.data.sources import Source
@@ -45,9 +44,7 @@ class Uneven(Noise):
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    path = tmp_path_factory.mktemp("uneven")
-    convert(Uneven(), path, shards=2)
-    with Records(path) as opened:
+    with Records(converted(tmp_path_factory, Uneven(), shards=2)) as opened:
         yield opened
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from test_stopping import FLAGS, files, reference, stopped  # noqa: F401
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax.data import beam as ours
 from darkjax.data import shards
@@ -28,9 +28,7 @@ def direct():
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain")
-    convert(DATASET, folder, shards=3, max_bad_fraction=1)
-    return files(folder)
+    return files(converted(tmp_path_factory, DATASET, shards=3, max_bad_fraction=1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax import files
 from darkjax.data import card as card_file
@@ -23,9 +23,8 @@ from darkjax.errors import UserError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("card")
-    convert(Noise(train=6, test=2, bad=(2,)), path, shards=2, max_bad_fraction=0.2)
-    return path
+    dataset = Noise(train=6, test=2, bad=(2,))
+    return converted(tmp_path_factory, dataset, shards=2, max_bad_fraction=0.2)
 
 
 @pytest.fixture(scope="module")

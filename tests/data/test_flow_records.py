@@ -7,7 +7,7 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import Noise, moving_ball
+from tiny import Noise, converted, moving_ball
 
 from darkjax.data import contents, example, pipeline, verify
 from darkjax.data import flow as data_flow
@@ -41,9 +41,7 @@ class Balls(Noise):
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("colours")
-    convert(Balls(), folder)
-    return folder
+    return converted(tmp_path_factory, Balls())
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import itertools
 import ml_collections
 import numpy as np
 import pytest
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax.data import pipeline
 from darkjax.data.convert import convert
@@ -21,9 +21,7 @@ DATASET = Noise(train=22, test=5)
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records")
-    convert(DATASET, path, shards=2)
-    with Records(path) as opened:
+    with Records(converted(tmp_path_factory, DATASET, shards=2)) as opened:
         yield opened
 
 

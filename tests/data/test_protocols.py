@@ -8,7 +8,7 @@ import pathlib
 import pytest
 import tiny_run
 from test_split import data_section
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax import run_data
 from darkjax.data import card as card_file
@@ -48,9 +48,7 @@ class Twice(Noise):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("twice")
-    convert(Twice(), path)
-    return path
+    return converted(tmp_path_factory, Twice())
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from tiny import Noise, flip_byte
+from tiny import Noise, converted, flip_byte
 
 from darkjax.data import index
 from darkjax.data.convert import convert
@@ -18,9 +18,7 @@ DATASET = Noise(train=12, test=4, bad=(5,))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records")
-    convert(DATASET, path, shards=2, max_bad_fraction=0.1)
-    return path
+    return converted(tmp_path_factory, DATASET, shards=2, max_bad_fraction=0.1)
 
 
 @pytest.fixture

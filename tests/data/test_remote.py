@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.memory import MemoryFileSystem
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax.data import remote
 from darkjax.data.convert import convert, main
@@ -26,9 +26,7 @@ CFG = ViewConfig(size=(6, 8), frames=4, stride=1, flip=True, views_clips=2, view
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records")
-    convert(DATASET, path, shards=2, max_bad_fraction=1)
-    return path
+    return converted(tmp_path_factory, DATASET, shards=2, max_bad_fraction=1)
 
 
 @pytest.fixture

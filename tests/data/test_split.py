@@ -3,19 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
-from tiny import Noise
+from tiny import Noise, converted
 
 from darkjax.data import split
-from darkjax.data.convert import convert
 from darkjax.data.records import Records
 from darkjax.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("records")
-    convert(Noise(train=12, test=4), folder)
-    return Records(folder)
+    return Records(converted(tmp_path_factory, Noise(train=12, test=4)))
 
 
 def sides(records, **fields):

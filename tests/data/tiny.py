@@ -3,10 +3,13 @@
 import dataclasses
 import fractions
 import pathlib
+from typing import Any
 
 import numpy as np
+import pytest
 
 from darkjax.data.clip import Clip, deal_folds
+from darkjax.data.convert import convert
 from darkjax.data.decode import Video, write_video
 from darkjax.errors import UserError
 
@@ -49,6 +52,13 @@ class Noise:
 
     def frames(self, seed: int) -> np.ndarray:
         return noise(seed, (5 + seed % 5, 10, 12, self.channels))
+
+
+def converted(folders: pytest.TempPathFactory, dataset: Any, **options: Any) -> pathlib.Path:
+    """A new folder with a dataset's records."""
+    path = folders.mktemp("records")
+    convert(dataset, path, **options)
+    return path
 
 
 def moving_ball(frames: int = 8, height: int = 32, width: int = 48) -> np.ndarray:
@@ -115,4 +125,7 @@ def flip_byte(path: pathlib.Path, position: int) -> None:
     path.write_bytes(bytes(content))
 
 
-__all__ = ["Noise", "encode", "flip_byte", "folder_of_videos", "moving_ball", "noise", "rotate"]
+__all__ = [
+    "Noise", "converted", "encode", "flip_byte", "folder_of_videos", "moving_ball", "noise",
+    "rotate",
+]  # fmt: skip

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data.tiny import Noise
+from data.tiny import Noise, converted
 
 from configs import common
 from darkjax import sharding, train
 from darkjax.data import pipeline, sources
-from darkjax.data.convert import convert
 from darkjax.data.records import Records
 from darkjax.eval import classify
 from darkjax.methods import base
@@ -51,9 +50,7 @@ class Coded(Plain):
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records")
-    convert(Noise(train=7, test=5), path)
-    with Records(path) as opened:
+    with Records(converted(tmp_path_factory, Noise(train=7, test=5))) as opened:
         yield opened
 
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import tiny_run
-from data.tiny import Noise
+from data.tiny import Noise, converted
 
 from darkjax.data import pipeline, sources, split
 from darkjax.data.convert import convert
@@ -42,9 +42,7 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    path = tmp_path_factory.mktemp("browse")
-    convert(Named(train=20, test=6), path)
-    with Records(path) as opened:
+    with Records(converted(tmp_path_factory, Named(train=20, test=6))) as opened:
         yield opened
 
 
