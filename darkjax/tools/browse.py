@@ -70,21 +70,17 @@ class Shown(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page; 2 on a user's error."""
+    """Write the page."""
     words, fields = overrides.split(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(words)
+    if args.clips < 1:
+        raise UserError(f"--clips={args.clips}: expected at least 1")
+    with Records(args.directory) as records:
+        content = html(records, args.config, fields, args.stage, args.clips)
     try:
-        if args.clips < 1:
-            raise UserError(f"--clips={args.clips}: expected at least 1")
-        with Records(args.directory) as records:
-            content = html(records, args.config, fields, args.stage, args.clips)
-        try:
-            files.write_text(args.out, content)
-        except OSError as error:
-            raise UserError(f"--out={args.out}: {error.strerror or error}") from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        files.write_text(args.out, content)
+    except OSError as error:
+        raise UserError(f"--out={args.out}: {error.strerror or error}") from error
     print(f"{args.out}: {len(content) / 1e6:.1f} MB")
     return 0
 

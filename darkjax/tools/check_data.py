@@ -26,7 +26,6 @@ groups on both sides of a split that was published like that, a clip twice on th
 from __future__ import annotations
 
 import collections
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,21 +52,16 @@ Found = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report; 1 when there is a fault, 2 on a user's error."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        # Not mapped: all that was read would count as this program's memory.
-        with Records(args.directory, read="pread") as records:
-            found = check(records, sample=args.sample, black_max=args.black_max)
-        if args.json:
-            try:
-                files.write_json(args.json, found)
-            except OSError as error:
-                raise UserError(f"--json={args.json}: {error.strerror or error}") from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Print the report; 1 when there is a fault."""
+    args = _parser().parse_args(argv)
+    # Not mapped: all that was read would count as this program's memory.
+    with Records(args.directory, read="pread") as records:
+        found = check(records, sample=args.sample, black_max=args.black_max)
+    if args.json:
+        try:
+            files.write_json(args.json, found)
+        except OSError as error:
+            raise UserError(f"--json={args.json}: {error.strerror or error}") from error
     print(text(found))
     return 1 if found["faults"] else 0
 

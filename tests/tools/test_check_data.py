@@ -242,16 +242,16 @@ def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path, capsys):
     assert "fault: 1 records that cannot be read: clip" in said and "of all of 12 clips" in said
 
 
-def test_no_records_is_a_users_error(tmp_path, capsys):
-    assert check_data.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: expected a converted dataset with card.json")
+def test_no_records_is_a_users_error(tmp_path):
+    with pytest.raises(UserError, match=r"^expected a converted dataset with card\.json"):
+        check_data.main([str(tmp_path)])
     convert(Made(good()), tmp_path / "records")
     for flags, said in (
         (["--sample=-1"], "--sample=-1: expected a number of clips"),
         ([f"--json={tmp_path / 'no' / 'where.json'}"], "No such file or directory"),
     ):
-        assert check_data.main([str(tmp_path / "records"), *flags]) == 2
-        assert said in capsys.readouterr().err
+        with pytest.raises(UserError, match=said):
+            check_data.main([str(tmp_path / "records"), *flags])
 
 
 def test_the_histogram_counts_every_clip_of_every_split(tmp_path):
