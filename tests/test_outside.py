@@ -4,14 +4,14 @@ import json
 import pathlib
 import re
 
-import jax
 import numpy as np
+import one_stage
 import pytest
 import tiny_run
 
 from configs import common
 from darkjax import config as configs
-from darkjax import experiment, optim, run_data, sharding, train
+from darkjax import experiment, run_data
 from darkjax.data import pipeline, sources
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -74,15 +74,10 @@ def made(tiny_folder, other_clips):
     return make
 
 
-def trained(c, records, workdir, devices=1, **options):
+def trained(c, records, workdir, **options):
     """(losses, flat variables) of the loop alone."""
-    losses = []
-    outcome = train.run(
-        c, "only", records, workdir=workdir,
-        mesh=sharding.make_mesh((devices, 1), jax.devices()[:devices]),
-        on_step=lambda _, numbers: losses.append(numbers["loss"]), **options,
-    )  # fmt: skip
-    return losses, optim.flatten(jax.device_get(outcome.state.variables()))
+    rows, variables = one_stage.trained(c, "only", records, workdir, **options)
+    return [row["loss"] for row in rows], variables
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ import padding
 import pytest
 import test_contract
 import tiny_run
+from one_stage import trained
 
 from darkjax import config as configs
-from darkjax import methods, optim, sharding, spec, train
+from darkjax import methods, optim, spec
 
 CASES = tuple(test_contract.CASES)
 # Two more of a method that stands above them. Beside the devices and the dtype, what is frozen is
@@ -72,18 +73,6 @@ def made(tiny_folder):
     return make
 
 
-def trained(made, workdir, devices=1, **options):
-    """(metrics of each step, flat variables)."""
-    c, name, records = made
-    rows = []
-    outcome = train.run(
-        c, name, records, workdir=workdir,
-        mesh=sharding.make_mesh((devices, 1), jax.devices()[:devices]),
-        on_step=lambda _, numbers: rows.append(numbers), **options,
-    )  # fmt: skip
-    return rows, optim.flatten(jax.device_get(outcome.state.variables()))
-
-
 @pytest.fixture(scope="module")
 def trainings():
     """Of each case what `whole` found, for all tests of this file."""
@@ -95,7 +84,7 @@ def whole(made, tmp_path, request, trainings):
     """An uninterrupted training on one device."""
     case = request.node.callspec.params["case"]
     if case not in trainings:
-        trainings[case] = trained(made(case), tmp_path / "whole")
+        trainings[case] = trained(*made(case), tmp_path / "whole")
     return trainings[case]
 
 
@@ -112,8 +101,8 @@ def test_loss_falls_frozen_parameters_stay_and_a_resumed_run_is_the_same(
     rows, variables = whole
     assert np.mean([r["loss"] for r in rows[-6:]]) < np.mean([r["loss"] for r in rows[:6]])
     parts = tmp_path / "parts"
-    _, first = trained(made(case), parts, max_steps=2)
-    same(trained(made(case), parts)[1], variables)
+    _, first = trained(*made(case), parts, max_steps=2)
+    same(trained(*made(case), parts)[1], variables)
     c, name, records = made(case)
     frozen = methods.make(c[name], spec.of(c, name, records)).frozen
     trainable, fixed = (
@@ -129,7 +118,7 @@ def test_loss_falls_frozen_parameters_stay_and_a_resumed_run_is_the_same(
 @once
 def test_eight_devices_give_the_numbers_of_one(case, made, whole, tmp_path):
     """Sums are taken in another order, which grows from step to step: of the first few."""
-    rows, _ = trained(made(case), tmp_path / "eight", devices=8, max_steps=3)
+    rows, _ = trained(*made(case), tmp_path / "eight", devices=8, max_steps=3)
     for one, eight in zip(whole[0], rows, strict=False):
         assert one.keys() == eight.keys()
         for key, value in one.items():
