@@ -1,19 +1,11 @@
-"""MViT: torchvision's logits, pooling by hand, names of three originals, training options."""
+"""MViT: torchvision's logits, pooling by hand, names of three originals."""
 
 import golden_weights as golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tokens import (
-    apply,
-    bfloat16_is_near,
-    clips,
-    drop_path_drops_whole_branches,
-    gradients_are_there,
-    initial,
-    parameters,
-)
+from tokens import apply, clips, initial, parameters
 
 from darkjax.errors import UserError
 from darkjax.models import mvit
@@ -22,7 +14,6 @@ from darkjax.optim import flatten, unflatten
 from darkjax.weights import names, zoo
 
 TINY = {"depth": 4, "splits": (1, 2), "width": 8, "kv_stride": 4}
-SHALLOW = {**TINY, "depth": 3, "splits": (1,)}
 MVIT_B = {"depth": 16, "splits": (1, 3, 14), "pool_kernel": (3, 3, 3)}
 
 
@@ -213,18 +204,3 @@ def test_another_number_of_frames_is_refused():
     model = MViT(3, **TINY, frames=16)
     with pytest.raises(UserError, match="positions for 16 frames, found clips of 8"):
         jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
-
-
-def test_bfloat16_is_near_and_ends_in_float32():
-    bfloat16_is_near(MViT, TINY, clips(2, 4, 32, 32, 3))
-
-
-@pytest.mark.slow
-def test_remat_changes_nothing_and_gradients_reach_every_parameter():
-    # the unseen one is the same for every key: softmax does not see it
-    gradients_are_there(MViT, SHALLOW, clips(2, 4, 32, 32, 3), "pool_k/norm/bias")
-
-
-def test_drop_path_needs_an_rng_and_drops_whole_branches():
-    model = MViT(3, depth=2, splits=(), width=8, drop_path=0.5, dropout=0.5)
-    drop_path_drops_whole_branches(model, clips(64, 2, 8, 8, 3))
