@@ -26,19 +26,18 @@ from darkjax.errors import UserError
 from darkjax.losses.common import absolute, expect
 
 Form = Literal["paper", "code"]
+Frame = Float[Array, "*B H W C"]
+Clip = Float[Array, "*B T H W C"]
+Curves = Float[Array, "*B H W D"]
+Each = Float32[Array, "*B"]  # a value per example
 
 _FOUR = ((0, -1), (0, 1), (-1, 0), (1, 0))
 _EIGHT = (*_FOUR, (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def spatial_consistency(
-    enhanced: Float[Array, "*B H W C"],
-    original: Float[Array, "*B H W C"],
-    *,
-    neighbours: int = 8,
-    region: int = 4,
-    form: Form = "paper",
-) -> Float32[Array, "*B"]:
+    enhanced: Frame, original: Frame, *, neighbours: int = 8, region: int = 4, form: Form = "paper"
+) -> Each:
     """How much the contrast between neighbouring regions was changed (L_SCF).
 
     `1/K sum_i sum_{j in Omega(i)} (|Y_i - Y_j| - |P_i - P_j|)^2` with Y and P the mean intensity
@@ -63,12 +62,7 @@ def spatial_consistency(
 
 
 def spatial_consistency_map(
-    enhanced: Float[Array, "*B H W C"],
-    original: Float[Array, "*B H W C"],
-    *,
-    neighbours: int = 8,
-    region: int = 4,
-    form: Form = "paper",
+    enhanced: Frame, original: Frame, *, neighbours: int = 8, region: int = 4, form: Form = "paper"
 ) -> Float32[Array, "*B h w"]:
     """`spatial_consistency` before the mean: one value per region."""
     _check_form(form)
@@ -92,13 +86,8 @@ def spatial_consistency_map(
 
 
 def temporal_consistency(
-    enhanced: Float[Array, "*B T H W C"],
-    original: Float[Array, "*B T H W C"],
-    *,
-    neighbours: int = 8,
-    region: int = 4,
-    form: Form = "paper",
-) -> Float32[Array, "*B"]:
+    enhanced: Clip, original: Clip, *, neighbours: int = 8, region: int = 4, form: Form = "paper"
+) -> Each:
     """How much the motion, as absolute RGB differences of frames, was changed (L_TC).
 
     `1/(T-1) sum_t L_SCF(|DY_{t+1} - DY_t|, |DI_{t+1} - DI_t|)`; 0 for a single frame.
@@ -114,20 +103,15 @@ def temporal_consistency(
     return jnp.mean(per_frame, axis=-1)
 
 
-def rgb_difference(video: Float[Array, "*B T H W C"]) -> Float32[Array, "*B t H W C"]:
+def rgb_difference(video: Clip) -> Float32[Array, "*B t H W C"]:
     """`|frame t+1 - frame t|`, t = T - 1 of them."""
     video = video.astype(jnp.float32)
     return absolute(video[..., 1:, :, :, :] - video[..., :-1, :, :, :])
 
 
 def spatio_temporal_consistency(
-    enhanced: Float[Array, "*B T H W C"],
-    original: Float[Array, "*B T H W C"],
-    *,
-    neighbours: int = 8,
-    region: int = 4,
-    form: Form = "paper",
-) -> Float32[Array, "*B"]:
+    enhanced: Clip, original: Clip, *, neighbours: int = 8, region: int = 4, form: Form = "paper"
+) -> Each:
     """`L_STC = L_SC + L_TC`, and as a metric the spatio-temporal inconsistency of a video.
 
     L_SC is the mean of `spatial_consistency` over the frames.
@@ -141,12 +125,8 @@ def spatio_temporal_consistency(
 
 
 def exposure(
-    enhanced: Float[Array, "*B H W C"],
-    *,
-    level: float = 0.6,
-    region: int = 16,
-    form: Form = "paper",
-) -> Float32[Array, "*B"]:
+    enhanced: Frame, *, level: float = 0.6, region: int = 16, form: Form = "paper"
+) -> Each:
     """Distance of the regions' mean intensity from a good exposure level.
 
     "paper": `mean |Y - E|`; "code": `mean (Y - E)^2`.
@@ -159,9 +139,7 @@ def exposure(
     return jnp.mean(absolute(off) if form == "paper" else off**2, axis=(-2, -1))
 
 
-def colour_constancy(
-    enhanced: Float[Array, "*B H W C"], *, form: Form = "paper"
-) -> Float32[Array, "*B"]:
+def colour_constancy(enhanced: Frame, *, form: Form = "paper") -> Each:
     """How far the mean colour is from grey: over the three pairs of channel means.
 
     "paper": `sum (J_p - J_q)^2`; "code": `sqrt(sum (J_p - J_q)^4)`, gradient 0 at grey. One
@@ -184,8 +162,8 @@ def colour_constancy(
 
 
 def illumination_smoothness(
-    curves: Float[Array, "*B H W D"], *, form: Form = "paper", sum_channels: bool = False
-) -> Float32[Array, "*B"]:
+    curves: Curves, *, form: Form = "paper", sum_channels: bool = False
+) -> Each:
     """Total variation of the curve maps, D = 3 channels of each iteration.
 
     "paper": the mean of `(|d/dx| + |d/dy|)^2`; "code": `2 (sum dy^2 / ((H - 1) W) + sum dx^2 /
@@ -218,14 +196,14 @@ def illumination_smoothness(
 
 
 def dark_enhancement(
-    enhanced: Float[Array, "*B T H W C"],
+    enhanced: Clip,
     curves: Float[Array, "*B G H W D"],
     *,
     colour_weight: float = 0.5,
     smooth_weight: float = 20.0,
     level: float = 0.6,
     form: Form = "paper",
-) -> Float32[Array, "*B"]:
+) -> Each:
     """`L_Dark = L_exp + W_col L_col + W_tv L_tv` of a clip: means over its frames and curves.
 
     G is the number of groups of frames that share their curves.
@@ -239,13 +217,7 @@ def dark_enhancement(
     return light + colour_weight * colour + smooth_weight * smooth
 
 
-def zero_dce(
-    enhanced: Float[Array, "*B H W C"],
-    original: Float[Array, "*B H W C"],
-    curves: Float[Array, "*B H W D"],
-    *,
-    form: Form = "paper",
-) -> Float32[Array, "*B"]:
+def zero_dce(enhanced: Frame, original: Frame, curves: Curves, *, form: Form = "paper") -> Each:
     """Zero-DCE's total loss of a frame, with the weights that belong to the form.
 
     "paper": `L_spa + L_exp + 0.5 L_col + 20 L_tv`; "code": `L_spa + 10 L_exp + 5 L_col +
