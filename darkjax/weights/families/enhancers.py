@@ -181,6 +181,13 @@ def _arch(
     return Arch(paper, {"name": name}, names, infer, **{"preprocess": PLAIN, "input": SIZE, **more})
 
 
+def _part(net: str, scope: str, channels: int, *files: str) -> Arch:
+    """One of KinD's nets on its own."""
+    plain = Preprocess(mean=(0.0,) * channels, std=(1.0,) * channels, **IMAGE)
+    names, infer = NameMap(ALONE[net]), _needs(scope)
+    return _arch(ZHANG, f"kind_{net}", names, infer, preprocess=plain, files=files)
+
+
 ARCHS = {
     "zero_dce": _arch(
         GUO,
@@ -210,28 +217,11 @@ ARCHS = {
         NameMap(WHOLE["decomposition"] + WHOLE["adjustment"] + WHOLE["restoration"]),
         _kind_parts,
     ),
-    "kind_decomposition": _arch(
-        ZHANG,
-        "kind_decomposition",
-        NameMap(ALONE["decomposition"]),
-        _needs("DecomNet/"),
-        files=("decom_net.npz",),
+    "kind_decomposition": _part("decomposition", "DecomNet/", 3, "decom_net.npz"),
+    "kind_adjustment": _part(
+        "adjustment", "Illumination_adjust_net/", 2, "illumination_adjust_net.npz"
     ),
-    "kind_adjustment": _arch(
-        ZHANG,
-        "kind_adjustment",
-        NameMap(ALONE["adjustment"]),
-        _needs("Illumination_adjust_net/"),
-        preprocess=Preprocess(mean=(0.0,) * 2, std=(1.0,) * 2, **IMAGE),
-        files=("illumination_adjust_net.npz",),
-    ),
-    "kind_restoration": _arch(
-        ZHANG,
-        "kind_restoration",
-        NameMap(ALONE["restoration"]),
-        _needs("Restoration_net/"),
-        preprocess=Preprocess(mean=(0.0,) * 4, std=(1.0,) * 4, **IMAGE),
-    ),
+    "kind_restoration": _part("restoration", "Restoration_net/", 4),
     "stable_llve": _arch(
         "StableLLVE: Zhang et al. 2021, CVPR",
         "stable_llve",
