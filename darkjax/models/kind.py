@@ -112,9 +112,7 @@ class KinDRestoration(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, parts: Float[Array, "*B H W 4"], *, train: bool
-    ) -> tuple[Float[Array, "*B H W 3"], dict[str, Array]]:
+    def __call__(self, parts: Float[Array, "*B H W 4"], *, train: bool) -> Enhanced:
         del train
         conv = functools.partial(Conv2D, init=GLOROT, dtype=self.dtype)
 

@@ -10,12 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
 AT_ONCE = 8  # queries: their differences to all codes need not be in memory if they are fused
+Queries = Float[Array | np.ndarray, "M N"]
+Codes = Float[Array | np.ndarray, "L N"]
+Labels = Int[Array | np.ndarray, "L"]  # of the codes
 
 
 def knn_probabilities(
-    queries: Float[Array | np.ndarray, "M N"],
-    codes: Float[Array | np.ndarray, "L N"],
-    labels: Int[Array | np.ndarray, "L"],
+    queries: Queries,
+    codes: Codes,
+    labels: Labels,
     num_classes: int,
     k: int = 5,
     gamma: float = 0.05,
@@ -43,11 +46,7 @@ def knn_probabilities(
 
 @functools.partial(jax.jit, static_argnames=("num_classes", "k"))
 def class_distances(
-    queries: Float[Array | np.ndarray, "M N"],
-    codes: Float[Array | np.ndarray, "L N"],
-    labels: Int[Array | np.ndarray, "L"],
-    num_classes: int,
-    k: int = 5,
+    queries: Queries, codes: Codes, labels: Labels, num_classes: int, k: int = 5
 ) -> Float32[Array, "M K"]:
     """Mean Euclidean distance to the `k` nearest codes of each class; see `knn_probabilities`.
 
