@@ -28,6 +28,14 @@ def apply(model, v, x):
     return jax.jit(lambda v, x: model.apply(v, x, train=False))(v, x)
 
 
+def headless(model, shape):
+    """Shapes of what a model without classes gives: first result, `out`. It has no head."""
+    params = parameters(model, shape)
+    assert "head" not in params
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), {"params": params}, x)
+
+
 def parameters(model, shape=(1, 8, 32, 32, 3)):
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)["params"]

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tokens import apply, clips, initial, parameters
+from tokens import apply, clips, headless, initial, parameters
 
 from darkjax.errors import UserError
 from darkjax.models import mvit
@@ -170,10 +170,7 @@ def test_pooling_by_hand():
 def test_any_channels_and_the_names_of_out():
     model = MViT(None, **TINY)
     for shape in ((2, 4, 36, 20, 1), (1, 6, 32, 32, 2)):
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        v = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
-        assert "head" not in v["params"]
-        first, out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), v, x)
+        first, out = headless(model, shape)
         assert first.shape == out["pre_logits"].shape == (shape[0], 32)
         stages = {"stage1/0", "stage2/0", "stage3/0", "stage3/1"}
         assert set(out) == {"stem", "embedded", *stages, "features", "pre_logits"}

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tokens import clips, parameters
+from tokens import clips, headless, parameters
 
 from darkjax.models import swin3d
 from darkjax.models.swin3d import Swin3D
@@ -120,10 +120,7 @@ def test_merging_goes_down_the_rows_first():
 def test_any_size_and_channels_and_the_names_of_out():
     model = Swin3D(None, **TINY)
     for shape in ((2, 3, 18, 13, 1), (1, 8, 16, 32, 2)):
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        v = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
-        assert "head" not in v["params"]
-        first, out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), v, x)
+        first, out = headless(model, shape)
         assert first.shape == out["pre_logits"].shape == (shape[0], 16)
         assert set(out) == {"stem", "stage1/0", "stage2/0", "stage2/1", "features", "pre_logits"}
         stem = tuple(-(-n // p) for n, p in zip(shape[1:4], (2, 4, 4), strict=True))
