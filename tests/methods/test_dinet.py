@@ -275,7 +275,7 @@ def test_a_whole_run_draws_both_domains_logs_judges_and_is_not_repeated(tmp_path
     rows = [json.loads(row) for row in log.splitlines()]
     steps = [row for row in rows if "lambda" in row]
     assert [row["lambda"] for row in steps] == pytest.approx(
-        [2 / (1 + math.exp(-10 * k / 4)) - 1 for k in range(4)], abs=1e-6
+        [0.1 * (2 / (1 + math.exp(-10 * k / 4)) - 1) for k in range(4)], abs=1e-6
     )
     assert {"action_loss", "domain_loss", "domain_accuracy", "source_accuracy"} <= set(steps[0])
     assert "target_accuracy" not in steps[0]
