@@ -42,10 +42,15 @@ def test_all_are_trained_on_the_same_clips(bench, runs, capsys, tmp_path):
 def test_folds_are_pooled_by_their_clips(bench, runs, capsys, tmp_path):
     flags = [f"--workdir={tmp_path}", "--seeds=1", "--records=mine", "--folds=1,3"]
     bench.main([*flags, "--rows=lift,actlumos"])
-    assert sorted(runs) == ["actlumos-0-fold1", "actlumos-0-fold3", "lift-0-fold1", "lift-0-fold3"]
+    real = ["actlumos-0-fold1", "actlumos-0-fold3", "lift-0-fold1", "lift-0-fold3"]
+    assert sorted(runs) == sorted([*real, "actlumos-0-rendered"])
     assert {c.data.dir for c in runs.values()} == {"mine"}
-    begun = runs["actlumos-0-fold3"].rendered.data.source_dir
-    assert begun == f"{tmp_path}/records-of-actlumos-rendered"
+    first, third = runs["actlumos-0-rendered"], runs["actlumos-0-fold3"]
+    assert (first.stages, first.data.fold, third.data.fold) == (("rendered",), 1, 3)
+    assert first.rendered.data.source_dir == f"{tmp_path}/records-of-actlumos-rendered"
+    assert third.stages == ("pretrain", "teacher", "student") and "rendered" not in third
+    begins = {rule[0] for name in third.stages for rule in third[name].init_from}
+    assert begins == {f"{tmp_path}/actlumos-0-rendered/rendered", "pretrain", "teacher"}
     # 10 clips of 0.6 and 30 of 0.8
     assert "| LIFT-Net | 75.0 | 1 |" in capsys.readouterr().out
 
