@@ -117,8 +117,7 @@ def tiny(c: ml_collections.ConfigDict, name: str) -> None:
     s.published = ()
     s.mean = s.std = ()  # each clip by its own mean and deviation
     s.domain_head = (64, 64)
-    # At 1 the reversed gradient outweighs the actions' from the first steps: their loss stays at
-    # that of a guess (docs/dinet.md).
+    # At 1 the actions are learnt more slowly than so few steps allow (docs/dinet.md).
     s.lambda_max = 0.1
     # The paper's SGD hardly begins in so few steps: a recipe of its own.
     s.steps, s.batch_size, s.eval_every = 600, 32, 0
