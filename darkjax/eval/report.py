@@ -196,10 +196,17 @@ def _stage(stage: StageLog) -> str:
         mine = [s for s in mine if s.x]
         if mine:
             drawn.append(charts.line_chart(title, mine, percent=share))
-    # Terms of a loss and the like have scales of their own.
-    drawn += [charts.line_chart(name, [s]) for name, s in logged.items() if len(s.x) > 1]
-    body = f'<div class="charts">{"".join(drawn)}</div>' if drawn else "<p>Nothing was logged.</p>"
+    # Norms and the like have scales of their own and are many: folded, or results are far below.
+    rest = [charts.line_chart(name, [s]) for name, s in logged.items() if len(s.x) > 1]
+    body = _charts(drawn) if drawn or rest else "<p>Nothing was logged.</p>"
+    if rest:
+        more = f"{len(rest)} more curve{'s' * (len(rest) > 1)}"
+        body += f"<details><summary>{more}</summary>{_charts(rest)}</details>"
     return f'<h3>{escape(stage.name)}</h3><p class="note">{escape(_ending(stage))}</p>{body}'
+
+
+def _charts(drawn: Sequence[str]) -> str:
+    return f'<div class="charts">{"".join(drawn)}</div>'
 
 
 def series(history: Sequence[Mapping[str, Any]], name: str) -> charts.Series:

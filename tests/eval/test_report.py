@@ -113,6 +113,16 @@ def test_accessible(text):
     assert len(reader.all("h1")) == 1
 
 
+def test_curves_of_norms_are_folded_and_the_others_are_not(tmp_path):
+    rows = [{"step": s, "loss": 1.0 / (1 + s), "norms/a": 1.0 * s, "lambda": 0.1} for s in range(3)]
+    both = written(tmp_path / "both.html", stages=[StageLog("t", rows)])
+    seen, folded = both.split("<details>", 1)
+    assert 'aria-label="Loss' in seen and "norms/a" not in seen and "2 more curves" in folded
+    assert folded.split("</details>", 1)[0].count("<svg") == 2
+    plain = [{"step": row["step"], "loss": row["loss"]} for row in rows]
+    assert "more curve" not in written(tmp_path / "plain.html", stages=[StageLog("t", plain)])
+
+
 def test_numbers_and_names(text):
     words = Reader(text).text
     for expected in (
