@@ -1,7 +1,7 @@
 """A method on the real clips of a course subset: accuracy by fold and seed, and what is mistaken.
 
     python benchmarks/arid6.py --records=records/arid6 [--config=configs/dtcm_arid.py:arid6] \
-        [--folds=1,2,3] [--seeds=0,1,2]
+        [--folds=1,2,3] [--seeds=0,1,2] [--balance=class]
 
 Each run trains the stages of the config (by default LIFT-Net's teacher and student) with one fold's
 sessions left out, and is judged on them. About two minutes a run of LIFT-Net on two CPU cores,
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--config", default=f"{ROOT}/configs/lift_arid.py:arid6")
     parser.add_argument("--folds", default="1,2,3")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--balance", default="", help="data.balance; left out: the config's")
     parser.add_argument("--workdir", help="kept between runs; by default a temporary folder")
     args = parser.parse_args()
     measure(args)
@@ -50,6 +51,7 @@ def measure(args: argparse.Namespace) -> None:
         for seed in map(int, args.seeds.split(",")):
             c = configs.load(args.config)
             c.data.dir, c.data.fold, c.seed = args.records, fold, seed
+            c.data.balance = args.balance or c.data.balance
             folder = pathlib.Path(base, f"fold{fold}-seed{seed}")
             result = experiment.run(c, str(folder))
             clips[fold], judged = int(result["numbers"]["n"]), result

@@ -15,9 +15,10 @@ of their probabilities, seed by seed: two streams. Records with flow are made as
     (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a still frame of
     another clip over it, as StillMix), shuffle (of frames: without their order)
   real clips without their labels: adabn (their statistics), adapt (3D-DiNet), adapt_apart (both)
-  labelled real clips, for each fold with its sessions left out: finetune (eight epochs), head (the
-    last layer alone), joint (half of every batch rendered, half real), knn (nearest neighbours of
-    the features that rendered clips gave, nothing trained)
+  labelled real clips, for each fold with its sessions left out: finetune (eight epochs), balanced
+    (the same, classes equally often), mixed (and half of every batch rendered), head (the last
+    layer alone), joint (from nothing, half of every batch rendered, classes equally often), knn
+    (nearest neighbours of the features that rendered clips gave, nothing trained)
 Top-1 on all real clips: mean, lowest and highest over the seeds, each seed, and that of the seeds'
 ensemble: of the mean of their probabilities, which are read from what is kept, as
 darkjax.tools.fuse does. The last line is the ensemble of all rows without real clips.
@@ -69,10 +70,20 @@ UNLABELLED: dict[str, dict[str, Any]] = {
 }
 LABELLED: dict[str, dict[str, Any]] = {
     "finetune": {},
+    "balanced": {"stage.data.balance": "class"},
+    "mixed": {
+        "stage.data.sources": (("", 0.5, True), ("source", 0.5, True)),
+        "stage.data.balance": "class",
+    },
     "head": {"stage.freeze": (r"(?!head/).*",)},
-    "joint": {"data.sources": (("source", 0.5, True), ("", 0.5, True)), "data.split": "fold"},
+    "joint": {
+        "data.sources": (("source", 0.5, True), ("", 0.5, True)),
+        "data.split": "fold",
+        "data.balance": "class",
+    },
     "knn": {},
 }
+TUNED = ("finetune", "balanced", "mixed", "head")  # begin from the weights of rendered clips
 LEVERS = {**RENDERED, **UNLABELLED, **LABELLED}
 USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS if seen != "flow"]
 USUAL += [f"rich-motion-{lever}" for lever in LEVERS]
@@ -166,7 +177,7 @@ def judged(args: argparse.Namespace, row: str, seed: int) -> Found | None:
 def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     """The config of a row."""
     world, seen, lever = parsed(row)
-    word = "adapt" if lever in UNLABELLED else "finetune" if lever in ("finetune", "head") else ""
+    word = "adapt" if lever in UNLABELLED else "finetune" if lever in TUNED else ""
     word = lever if lever == "still" else word
     words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
@@ -182,7 +193,8 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
         place = c
         for name in sections:
             place = place[c.stages[-1] if name == "stage" else name]
-        place[field] = value
+        with place.unlocked():  # a stage's own `data` has but what differs
+            place[field] = value
     return c
 
 

@@ -103,6 +103,10 @@ def test_every_lever_is_a_field_of_its_row_and_of_no_other(bench):
     assert (seen["adapt"].adapt.adapt, seen["adapt"].adapt.batch_norm) == ("dann", "shared")
     assert seen["adapt_apart"].adapt.batch_norm == "domain"
     assert seen["head"].finetune.freeze and not seen["finetune"].finetune.freeze
+    assert seen["balanced"].finetune.data.balance == "class" and seen["balanced"].data.sources
+    assert seen["mixed"].finetune.data.sources == (("", 0.5, True), ("source", 0.5, True))
+    assert seen["finetune"].finetune.data.sources == () and not seen["head"].finetune.data.sources
+    assert (seen["joint"].data.balance, seen["ema"].data.balance) == ("class", "none")
     assert seen["joint"].stages == ("rendered",) and seen["joint"].data.split == "fold"
     assert [known for _, _, known in seen["joint"].data.sources] == [True, True]
     assert seen["deep"].rendered.model.variant == "18"

@@ -11,6 +11,7 @@ Says and compares, for every official split of the clips, and for their folds:
     frozen       no frame differs from the first (a note: none differs for more than a second)
     duplicates   clips with the same frames, or made of the same file; on both sides of a split?
     groups       recordings with clips on both sides of a split
+    folds        what a guess by how common classes are is worth when each fold is left out
     brightness   a histogram of the clips' mean luma, by split
 
 A dark clip is not a black one: a clip of ARID with a mean luma of 0.4 shows somebody waving when it
@@ -32,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from darkjax import files, program
-from darkjax.data import contents
+from darkjax.data import contents, prior
 from darkjax.data.datasets import official
 from darkjax.data.progress import Progress
 from darkjax.data.records import Records
@@ -47,6 +48,7 @@ GROUPS_SHARED = frozenset(
 EDGES = (0, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # of luma; most data here is dark
 BAR = 40  # characters of the longest
 SHOWN = 5  # names in a line
+MISLED = 0.75  # of a guess by the shares in all clips: less is a note
 
 Found = dict[str, Any]
 
@@ -117,6 +119,7 @@ def check(records: Records, *, sample: int = 0, black_max: float = 8) -> Found:
     _say(found, "notes", "clips that stand still for more than a second", stops)
     _say_duplicates(found, records, contents.merged(same))
     _say_groups(found, records)
+    _say_folds(found)
     return found
 
 
@@ -155,12 +158,17 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> Found:
 
 
 def _counts(records: Records) -> dict[str, dict[str, Found]]:
-    """Of each protocol and its parts: clips, bad ones, frames, clips of every class."""
+    """Of each protocol, and of the folds, and their parts: clips, bad ones, frames, clips of every
+    class."""
     counts: dict[str, dict[str, Found]] = {}
-    for number, protocol in enumerate(records.protocols or ("",)):
+    splits = records.protocols or ("",)
+    for number, protocol in enumerate((*splits, "folds")):
         parts: dict[str, Found] = {}
         for row in records.clips:
-            part = row["assigned"][number] if records.protocols else row["split"]
+            if protocol == "folds":
+                part = str(row["fold"]) if row["fold"] > 0 else ""
+            else:
+                part = row["assigned"][number] if records.protocols else row["split"]
             one = parts.setdefault(
                 part, {"clips": 0, "bad": 0, "frames": 0, "per_class": [0] * len(records.classes)}
             )
@@ -168,8 +176,9 @@ def _counts(records: Records) -> dict[str, dict[str, Found]]:
             one["clips" if good else "bad"] += 1
             one["frames"] += row["frames"]
             one["per_class"][row["label"]] += good
-        parts.pop("", None)  # what a protocol leaves out
-        counts[protocol] = dict(sorted(parts.items()))
+        parts.pop("", None)  # what a protocol leaves out, clips of no fold
+        if parts or protocol in splits:
+            counts[protocol] = dict(sorted(parts.items()))
     return counts
 
 
@@ -255,6 +264,23 @@ def _say_groups(found: Found, records: Records) -> None:
             what = f"of {len(names)} groups have clips in {_named(protocol, pair[0])} and "
             what += _named(protocol, pair[1]) + (" (published like that)" if published else "")
             _say(found, "notes" if published else "faults", what, across["groups"])
+
+
+def _say_folds(found: Found) -> None:
+    """Whether who is trained on the other folds is misled by how common their classes are."""
+    folds = found["counts"].get("folds", {})
+    counts = [part["per_class"] for part in folds.values() if part["clips"]]
+    if len(counts) < 2:
+        return
+    guess = prior.left_out(np.array(counts))
+    found["guess"] = guess._asdict()
+    if guess.share < MISLED * guess.whole:
+        found["notes"].append(
+            f"with a fold left out a guess by the shares of the other folds' classes is right for "
+            f"{guess.share:.3f} of its clips, the most common class for {guess.common:.3f}, by the "
+            f"shares in all clips {guess.whole:.3f}: training learns how common classes are, and "
+            "falls below chance (data.balance=class has them equally common)"
+        )
 
 
 def _named(protocol: str, part: str) -> str:

@@ -126,6 +126,21 @@ def test_folds_keep_groups_apart(tmp_path):
     assert checked(tmp_path / "2", Made(tuple(rows)))["faults"] == [fault]
 
 
+def test_folds_whose_classes_mislead_are_a_note(tmp_path):
+    def rows(fold):  # a group for each two clips of a class
+        return tuple((f"clip{n}", n % 2, f"group{n % 2}{n // 4}", "train", moving(n), fold(n))
+                     for n in range(8))  # fmt: skip
+
+    apart = checked(tmp_path / "apart", Made(rows(lambda n: 1 + n % 2)))
+    assert apart["counts"]["folds"]["1"]["per_class"] == [4, 0]
+    assert apart["guess"] == {"share": 0.0, "common": 0.0, "whole": 0.5}
+    (note,) = apart["notes"]
+    assert "is right for 0.000 of its clips, the most common class for 0.000" in note
+    assert "folds:1  folds:2" in check_data.text(apart) and not apart["faults"]
+    alike = checked(tmp_path / "alike", Made(rows(lambda n: 1 + n // 4)))
+    assert alike["guess"]["share"] == 0.5 and alike["notes"] == []
+
+
 def _published(monkeypatch, **changes):
     half = {"clips": 4, "per_class": [2, 2]}
     whole = {"classes": 2, "clips": 8, "splits": {k: {"train": half, "test": half} for k in "12"}}
