@@ -125,6 +125,7 @@ def adapt(stage: ml_collections.ConfigDict, seen: str) -> ml_collections.ConfigD
     # The paper's SGD hardly begins in so few steps; so the rows differ by the adaptation alone.
     s.optim = stage.optim.copy_and_resolve_references()
     s.optim.clip = 5.0
+    s.lambda_max = 0.1  # at 1 the actions are hardly learnt in so few steps (docs/dinet.md)
     s.augment = stage.augment.copy_and_resolve_references()
     common.luminous(s, seen, gamma=stage.gamma)
     s.flow_method, s.flow_bound = stage.flow_method, stage.flow_bound

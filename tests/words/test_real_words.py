@@ -6,7 +6,7 @@ import both_orders
 import pytest
 import tiny_run
 
-from configs import real_arid6
+from configs import dinet_infar, real_arid6
 from darkjax import config as configs
 from darkjax import experiment, preflight, ranges, spec
 from darkjax.data.catalog import get_dataset
@@ -51,6 +51,12 @@ def test_labels_of_real_clips_are_unknown_but_where_they_are_asked_for():
     c = load("finetune")
     assert (c.finetune.data.sources, c.finetune.data.split) == ((), "fold")
     assert configs.data_of(configs.resolve(c), "rendered").sources == (("source", 1.0, True),)
+
+
+def test_the_reversed_gradient_is_that_of_the_other_small_words():
+    """At lambda 1 the actions are hardly learnt in so few steps."""
+    demo = configs.load(f"{dinet_infar.__file__}:demo").dinet
+    assert load("adapt").adapt.lambda_max == demo.lambda_max == 0.1
 
 
 def test_the_official_validation_split_is_judged_by_a_word():
