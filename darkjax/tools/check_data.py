@@ -278,8 +278,8 @@ def _say_folds(found: Found) -> None:
         found["notes"].append(
             f"with a fold left out a guess by the shares of the other folds' classes is right for "
             f"{guess.share:.3f} of its clips, the most common class for {guess.common:.3f}, by the "
-            f"shares in all clips {guess.whole:.3f}: what learns how common classes are falls below "
-            "chance (data.balance=class has them equally common)"
+            f"shares in all clips {guess.whole:.3f}: what learns how common classes are falls "
+            "below chance (data.balance=class has them equally common)"
         )
 
 
