@@ -27,5 +27,6 @@ def test_equally_common_classes_share_the_guess():
 def test_empty_folds_do_not_count_and_one_fold_is_refused():
     counts = np.array([[3, 1], [0, 0], [1, 3]])
     assert left_out(counts) == left_out(counts[[0, 2]])
+    assert left_out(np.array([[1, 0], [0, 1]])) == Prior(0.0, 0.0, 0.5)  # one clip is a fold
     with pytest.raises(ValueError, match="two folds or more, found 1"):
         left_out(counts[:2])
