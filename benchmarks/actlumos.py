@@ -6,7 +6,7 @@
 
 Rows: the student from scratch, with distillation alone, with the stage without labels alone, with
 both, and the teacher; top-1 of the clips that are judged: mean and deviation over the seeds, each
-seed (with folds the mean over all clips of the folds), CPU seconds of the row's own last stage.
+seed (with folds the mean over all their clips), CPU seconds of the row's own last stage.
 Beneath, what the stage without labels is worth by itself: neighbours and a linear layer. Of real
 clips there is one row more: the stage of rendered clips, of which all others begin.
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from darkjax import config as configs
 from darkjax import experiment, process, program
+from darkjax.data.records import Records
 from darkjax.errors import UserError
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/actlumos_arid.py"
@@ -40,7 +41,7 @@ ROWS = {  # (name, the word of the config; "" is the whole)
 }
 TAUGHT = ("kd", "both", "teacher")  # rows that MD-BERT has a part in
 SHARED = ("rendered", "pretrain", "teacher")
-RENDERED = "rendered clips alone (all real clips judged)"
+RENDERED = "rendered clips alone"  # no real clip read: judged on all, counted on those of a fold
 CODES = ("knn top-1", "probe top-1")
 Found = dict[str, dict[int, dict[int, dict[str, float]]]]  # row -> seed -> fold -> numbers
 
@@ -116,9 +117,20 @@ def train(args: argparse.Namespace, row: str, seed: int, fold: int) -> dict[str,
         c[name].steps = args.steps or c[name].steps
         began = time.process_time()
         numbers = dict(experiment.run(c, str(run))["numbers"])
+        if name == "rendered":
+            numbers |= of_fold(run / name / "predictions.npz", args.records, fold)
         numbers["seconds"] = float("nan") if before else time.process_time() - began
         found[name] = numbers
     return found
+
+
+def of_fold(predictions: pathlib.Path, folder: str, fold: int) -> dict[str, float]:
+    """Top-1 and number of the clips of a fold among all that were judged."""
+    with Records(folder) as records, np.load(predictions) as arrays:
+        mine = records.meta["clip"][records.meta["fold"] == fold]
+        own = np.isin(arrays["clip"], mine)
+        right = arrays["probabilities"][own].argmax(1) == arrays["label"][own]
+    return {"top-1": float(right.mean()), "n": float(own.sum())}
 
 
 def alone(c: Any, name: str, folders: dict[str, pathlib.Path]) -> Any:

@@ -5,9 +5,13 @@ import pathlib
 import sys
 
 import benches
+import numpy as np
 import pytest
 import tiny_run
 
+from darkjax.data.catalog import get_dataset
+from darkjax.data.convert import convert
+from darkjax.data.records import Records
 from darkjax.errors import UserError
 
 TOP = {"rendered": 0.1, "teacher": 0.9, "scratch": 0.5, "kd": 0.6, "ssl": 0.7, "both": 0.8}
@@ -61,9 +65,13 @@ def test_rows_share_the_stages_before_them(runs, printed, tmp_path):
     assert rows[0][:55] in "\n".join(printed(*flags)) and not runs
 
 
-def test_real_clips_begin_from_rendered_ones(runs, printed, tmp_path):
+def test_real_clips_begin_from_rendered_ones(bench, runs, printed, monkeypatch, tmp_path):
     config = f"--config={tiny_run.ROOT}/configs/actlumos_arid.py:arid6"
     flags = (config, "--records=real", "--folds=1,3", "--seeds=1", f"--workdir={tmp_path}")
+    at = []
+    monkeypatch.setattr(
+        bench, "of_fold", lambda *of: at.append(of) or {"top-1": of[-1] / 4, "n": 10.0}
+    )
     lines = printed(*flags, "--rows=scratch,both,teacher")
     assert set(runs) == {"rendered-0"} | {
         f"{name}-0-fold{fold}"
@@ -79,8 +87,27 @@ def test_real_clips_begin_from_rendered_ones(runs, printed, tmp_path):
     own = runs["rendered-0"]
     assert own.rendered.data.source_dir == str(tmp_path / "records-of-rendered")
     assert own.data.dir == "real"  # all of whose clips are judged
-    row = "| rendered clips alone (all real clips judged) | 0.100 |  | 0.100 | "
-    assert any(line.startswith(row) for line in lines)
+    assert any(line.startswith("| rendered clips alone | 0.500 |  | 0.500 | ") for line in lines)
+    file = tmp_path / "rendered-0" / "rendered" / "predictions.npz"
+    assert set(at) == {(file, "real", 1), (file, "real", 3)}
+
+
+def test_of_rendered_clips_the_clips_of_a_fold_count(bench, tmp_path):
+    real = get_dataset("synthetic", classes=("Jump", "Run"), clips_per_class={"train": 5},
+                       groups={"train": 5}, frames=4, height=24, width=32)  # fmt: skip
+    convert(real, str(tmp_path / "real"), workers=0)
+    with Records(tmp_path / "real") as records:
+        clips, folds, labels = (records.meta[k] for k in ("clip", "fold", "label"))
+    wrong = (folds == 2) & (labels == 1)  # of fold 2, nothing else
+    p = np.eye(2, dtype=np.float32)[labels ^ wrong]
+    order = np.argsort(-clips)
+    arrays = {"clip": clips[order], "label": labels[order], "probabilities": p[order]}
+    np.savez(tmp_path / "predictions.npz", **arrays)
+    for fold in (1, 2):
+        n = int((folds == fold).sum())
+        found = bench.of_fold(tmp_path / "predictions.npz", str(tmp_path / "real"), fold)
+        right = n - (labels[folds == 2].sum() if fold == 2 else 0)
+        assert found == {"top-1": right / n, "n": n}
 
 
 @pytest.mark.parametrize(
