@@ -103,8 +103,6 @@ def train(args: argparse.Namespace, row: str, seed: int, fold: int) -> dict[str,
         run = work / f"{what}-{place}"
         folders[name] = run / name
         before = (run / name / "done.json").exists()
-        if args.only_finished and not before:
-            break
         c = alone(load(args, row), name, folders)
         c.seed = seed
         c.data.dir = args.records if fold else str(work / "records")
@@ -116,7 +114,10 @@ def train(args: argparse.Namespace, row: str, seed: int, fold: int) -> dict[str,
                 own.source_dir = str(work / f"records-of-{name}")
         c[name].steps = args.steps or c[name].steps
         began = time.process_time()
-        numbers = dict(experiment.run(c, str(run))["numbers"])
+        result = experiment.once(c, str(run), train=not args.only_finished)
+        if not result:
+            break
+        numbers = dict(result["numbers"])
         if name == "rendered":
             numbers |= of_fold(run / name / "predictions.npz", args.records, fold)
         numbers["seconds"] = float("nan") if before else time.process_time() - began

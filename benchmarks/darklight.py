@@ -76,7 +76,7 @@ def trained(args: argparse.Namespace, row: str, seed: int) -> Run:
     folder = pathlib.Path(args.workdir, f"{row}-{seed}")
     run_data.open_records(c.data, args.workdir)  # drawn once, by no row
     began, whole = time.process_time(), not folder.exists()
-    top = experiment.run(c, str(folder))["numbers"]["top-1"]
+    top = experiment.once(c, str(folder))["numbers"]["top-1"]
     cost = folder / COST
     if whole:
         files.write_text(cost, json.dumps({"seconds": time.process_time() - began}))

@@ -69,8 +69,6 @@ def train(args: argparse.Namespace, pair: str, row: str, seed: int) -> tuple[flo
     """(top-1, CPU seconds; nan where it was finished before), or None where it is not to be run."""
     folder = pathlib.Path(args.workdir, f"{pair}-{row}-{seed}")
     before = (folder / "dinet" / "done.json").exists()
-    if args.only_finished and not before:
-        return None
     c = configs.load(f"{CONFIG}:{','.join((PAIRS[pair], *ROWS[row][1]))}")
     fields: dict[str, Any] = {
         "dir": args.real if pair == "real" else f"{args.workdir}/{pair}-target",
@@ -79,8 +77,9 @@ def train(args: argparse.Namespace, pair: str, row: str, seed: int) -> tuple[flo
     c.data.update(fields)
     c.seed, c.dinet.steps = seed, args.steps or c.dinet.steps
     began = time.process_time()
-    top = experiment.run(c, str(folder))["numbers"]["top-1"]
-    return top, float("nan") if before else time.process_time() - began
+    found = experiment.once(c, str(folder), train=not args.only_finished)
+    spent = float("nan") if before else time.process_time() - began
+    return (found["numbers"]["top-1"], spent) if found else None
 
 
 def table(found: dict[str, list[tuple[float, float]]]) -> list[str]:

@@ -91,7 +91,7 @@ def train(args: argparse.Namespace, name: str, config: str, change: Mapping[str,
     folder = pathlib.Path(args.workdir, name)
     began = time.process_time()
     before = (folder / c.stages[-1] / "done.json").exists()
-    result = experiment.run(c, str(folder))
+    result = experiment.once(c, str(folder))
     seconds = 0.0 if before else time.process_time() - began
     return Run(folder, c, result["numbers"], seconds)
 

@@ -154,18 +154,19 @@ def trained(args: argparse.Namespace, row: str, seed: int, fold: int) -> Trained
     """One training, finished before or now; None: not yet, with --only_finished."""
     c = config(args, row, seed, fold)
     folder = pathlib.Path(args.workdir, f"{row}-{seed}" + f"-fold{fold}" * bool(fold))
-    if args.only_finished and not (folder / c.stages[-1] / "done.json").exists():
-        return None
-    if not args.records:
+    if not args.records and not args.only_finished:
         run_data.open_records(clips_at(c), args.workdir)  # drawn once, by no row
     began, whole = time.process_time(), not folder.exists()
     if BEGINNING in c.stages:
         first = folder.with_name(f"{row}-{seed}-{BEGINNING}")
         own = actlumos.alone(config(args, row, seed, 1), BEGINNING, {})
-        experiment.run(own, str(first))
+        if not experiment.once(own, str(first), train=not args.only_finished):
+            return None
         go_on(c, first / BEGINNING)
-    numbers = experiment.run(c, str(folder))["numbers"]
-    spent = folder / SPENT
+    found = experiment.once(c, str(folder), train=not args.only_finished)
+    if not found:
+        return None
+    spent, numbers = folder / SPENT, found["numbers"]
     if whole:
         files.write_text(spent, json.dumps(time.process_time() - began))
     seconds = json.loads(spent.read_text()) if spent.exists() else float("nan")

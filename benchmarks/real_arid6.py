@@ -231,12 +231,8 @@ def trained(args: argparse.Namespace, config: Any, name: str) -> Found | None:
     """The predictions of a run's last stage, which is trained where it is not yet."""
     folder = pathlib.Path(args.workdir, name)
     last = folder / config.stages[-1]
-    whole = (last / "results.json").exists() and (last / "predictions.npz").exists()
-    if not whole and args.only_finished:
-        return None
-    if not whole:
-        experiment.run(config, str(folder))
-    return kept(last / "predictions.npz")
+    found = experiment.once(config, str(folder), train=not args.only_finished)
+    return kept(last / "predictions.npz") if found else None
 
 
 def kept(file: pathlib.Path) -> Found:

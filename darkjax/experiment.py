@@ -208,6 +208,11 @@ def complete(config: Any, workdir: str) -> dict[str, Any]:
     return found
 
 
+def once(config: Any, workdir: str, train: bool = True) -> dict[str, Any]:
+    """The results that are kept (`complete`), else those of `run`; {} where `train` is False."""
+    return complete(config, workdir) or (run(config, workdir) if train else {})
+
+
 def _folder_of(config: Any, source: str, workdir: str) -> str:
     """Where a source of `init_from` is: an earlier stage of this run, or a path."""
     return os.path.join(workdir, source) if source in config.stages else source

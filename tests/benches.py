@@ -28,4 +28,23 @@ def trainings(bench, monkeypatch, numbers):
         return {"numbers": numbers(config)}
 
     monkeypatch.setattr(bench.experiment, "run", run)
+    kept(bench, monkeypatch)
     return found
+
+
+def kept(bench, monkeypatch):
+    """What `bench.experiment.run`, made up before, gave for a folder is kept and compared."""
+    run, results = bench.experiment.run, {}
+
+    def remembered(config, folder, *args):
+        found = run(config, folder, *args)
+        results[str(folder)] = (config.to_json_best_effort(), found)
+        return found
+
+    def complete(config, folder):
+        settings, found = results.get(str(folder), (None, {}))
+        assert settings in (None, config.to_json_best_effort()), "refused: other settings"
+        return found
+
+    monkeypatch.setattr(bench.experiment, "run", remembered)
+    monkeypatch.setattr(bench.experiment, "complete", complete)

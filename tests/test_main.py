@@ -120,6 +120,11 @@ def test_whether_a_run_is_complete_is_known_without_running_it(whole, monkeypatc
     other.seed = 1
     with pytest.raises(UserError, match=r"other settings: seed \(0, now 1\)"):
         experiment.complete(other, str(folder))
+    assert experiment.once(c, str(folder), train=False) == found
+    assert experiment.once(c, str(folder.parent / "another"), train=False) == {}
+    monkeypatch.setattr(experiment, "run", lambda config, folder: {"numbers": config.seed})
+    assert experiment.once(c, str(folder)) == found  # nothing is run
+    assert experiment.once(c, str(folder.parent / "another")) == {"numbers": c.seed}
     # "auto" is what the run took, also on a machine that would take another.
     auto = c.copy_and_resolve_references()
     auto.dtype = "auto"

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+import benches
 import numpy as np
 import pytest
 
@@ -29,7 +30,10 @@ def runs(bench, monkeypatch):
         np.savez(stage / "predictions.npz", **arrays)
         (stage / "results.json").write_text("{}")
 
+        return {"numbers": {}}
+
     monkeypatch.setattr(bench.experiment, "run", run)
+    benches.kept(bench, monkeypatch)
     return found
 
 
@@ -57,6 +61,8 @@ def test_the_table_and_its_trainings(bench, runs, capsys, tmp_path):
     assert tuned.finetune.init_from[0][0] == f"{tmp_path}/rich-motion-1/rendered"
     runs.clear()
     assert bench.main(flags) == 0 and not runs  # nothing twice
+    with pytest.raises(AssertionError, match="refused: other settings"):
+        bench.main([*flags, "--steps=8", "--only_finished"])
 
 
 def test_two_streams_are_the_mean_of_what_each_says(bench, runs, capsys, tmp_path):
