@@ -66,14 +66,17 @@ def main() -> None:
     if "md_bert" in args.config.partition(":")[2].split(","):
         rows = [row for row in rows if row in TAUGHT]
     process.quiet()
+    folds = [int(fold) for fold in args.folds.split(",")] if real else [0]
     found: Found = {row: {} for row in ("rendered", *rows, "pretrain")}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        for fold in map(int, args.folds.split(",")) if real else (0,):
+        for fold in folds:
             for row in rows:
                 for name, numbers in train(args, row, seed, fold).items():
                     which = row if name == last(args, row) else name
                     if which in found:
                         found[which].setdefault(seed, {}).setdefault(fold, numbers)
+    for row, runs in found.items():  # of some folds alone a seed is another measurement
+        found[row] = {seed: got for seed, got in runs.items() if len(got) == len(folds)}
     print(f"\n{args.config}, {datetime.date.today()}", *table(found), sep="\n")
 
 

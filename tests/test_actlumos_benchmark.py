@@ -83,8 +83,10 @@ def test_real_clips_begin_from_rendered_ones(bench, runs, printed, monkeypatch, 
     assert own.rendered.data.source_dir == str(tmp_path / "records-of-rendered")
     assert own.data.dir == "real"  # all of whose clips are judged
     assert any(line.startswith("| rendered clips alone | 0.500 |  | 0.500 | ") for line in lines)
+    more = (*flags[:2], "--folds=1,3,5", *flags[3:], "--rows=scratch", "--only_finished")
+    assert not any("scratch" in line for line in printed(*more))  # not of two folds of three
     file = tmp_path / "rendered-0" / "rendered" / "predictions.npz"
-    assert set(at) == {(file, "real", 1), (file, "real", 3)}
+    assert set(at) == {(file, "real", fold) for fold in (1, 3, 5)}
 
 
 def test_of_rendered_clips_the_clips_of_a_fold_count(bench, tmp_path):
