@@ -7,8 +7,8 @@ from darkjax.version import __version__
 
 __all__ = ["__version__", "load"]
 
-# Before numpy is imported, and for the processes that read clips. Its BLAS would divide the loader's
-# small products among all cores and wait, spinning, for those that train: ten times as long and more
+# Before numpy is imported, and for the processes that read clips. Its BLAS would divide small
+# products among all cores and wait, spinning, for those that train: ten times as long and more
 # (docs/training.md). Clips are read by many threads at once anyway.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
