@@ -15,6 +15,7 @@ from darkjax.data.datasets import official
 from darkjax.data.decode import Video
 from darkjax.data.records import Records
 from darkjax.errors import UserError
+from darkjax.eval import check_text
 from darkjax.tools import check_data
 
 
@@ -136,7 +137,7 @@ def test_folds_whose_classes_mislead_are_a_note(tmp_path):
     assert apart["guess"] == {"share": 0.0, "common": 0.0, "whole": 0.5}
     (note,) = apart["notes"]
     assert "is right for 0.000 of its clips, the most common class for 0.000" in note
-    assert "folds:1  folds:2" in check_data.text(apart) and not apart["faults"]
+    assert "folds:1  folds:2" in check_text.text(apart) and not apart["faults"]
     alike = checked(tmp_path / "alike", Made(rows(lambda n: 1 + n // 4)))
     assert alike["guess"]["share"] == 0.5 and alike["notes"] == []
 
@@ -277,6 +278,6 @@ def test_the_histogram_counts_every_clip_of_every_split(tmp_path):
     assert sum(counts["train"]) == 8 and sum(counts["test"]) == 4
     at = {low: n for low, n in zip(check_data.EDGES, counts["train"], strict=False) if n}
     assert at == {12: 1, 96: 7}  # 127 · 0.1 and 127 · 0.9
-    lines = check_data.text(found).splitlines()
+    lines = check_text.text(found).splitlines()
     (twelve,) = [line for line in lines if line.startswith("   12 to  16") and "1" in line[12:]]
     assert twelve.count("█") == 6  # 40 / 7 rounded up
