@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from darkjax import channels, experiment, files, loaded, process, program
+from darkjax import channels, experiment, files, identity, loaded, process, program
 from darkjax import config as configs
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -200,11 +200,12 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
 
 def neighbours(args: argparse.Namespace, folder: str, run: str, name: str) -> Found | None:
     """What the nearest labelled real clips of other folds say, by the features of a run."""
-    kept_in = pathlib.Path(args.workdir, name)
-    if not (kept_in / "predictions.npz").exists():
+    file, records = pathlib.Path(args.workdir, name, "predictions.npz"), Records(folder)
+    of = f"{identity.origin(f'{run}/rendered')} {records.digest} {NEIGHBOURS}"
+    if not file.exists() or np.load(file).get("of") != of:
         if args.only_finished:
             return None
-        model, records = loaded.load(run), Records(folder)
+        model = loaded.load(run)
         rows = records.select("train")
         clips = [records.clips[int(records.meta["clip"][row])] for row in rows]
         frames = (  # of records with flow the colours: a model makes its own of them
@@ -221,10 +222,10 @@ def neighbours(args: argparse.Namespace, folder: str, run: str, name: str) -> Fo
             found[own] = ops_neighbours.knn_probabilities(
                 codes[own], codes[~own], labels[~own], len(model.classes), k=NEIGHBOURS
             )
-        kept_in.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         arrays = {"clip": records.meta["clip"][rows], "label": labels, "probabilities": found}
-        files.write_npz(kept_in / "predictions.npz", arrays)
-    return kept(kept_in / "predictions.npz")
+        files.write_npz(file, arrays | {"of": np.array(of)})
+    return kept(file)
 
 
 def trained(args: argparse.Namespace, config: Any, name: str) -> Found | None:

@@ -165,3 +165,8 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
     folds = dict(zip(records.meta["clip"], records.meta["fold"], strict=True))
     assert len(found) == 10 and right == {clip: folds[clip] != 1 for clip in right}
     assert list(runs) == [f"rich-{seen}-0"]
+    again = [*flags, f"--workdir={tmp_path / 'w'}"]
+    assert bench.main(again) == 0 and not next(at, None)  # kept: no clip is looked at again
+    monkeypatch.setattr(bench.identity, "origin", lambda run: "other weights")
+    at = iter(rows)
+    assert bench.main(again) == 0 and next(at, None) is None  # all of them again
