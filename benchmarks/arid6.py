@@ -5,8 +5,8 @@
 
 Each run trains the stages of the config (by default LIFT-Net's teacher and student) with one fold's
 sessions left out, and is judged on them. About two minutes a run of LIFT-Net on two CPU cores,
-eight of DTCM on one. With `--workdir` trainings are kept: the same command goes on where it was
-stopped, every number is judged anew, and trainings with other settings or clips are refused.
+eight of DTCM on one. With `--workdir` trainings and their numbers are kept: the same command goes
+on where it was stopped, and trainings with other settings or clips are refused.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace) -> None:
             c.data.dir, c.data.fold, c.seed = args.records, fold, seed
             c.data.balance = args.balance or c.data.balance
             folder = pathlib.Path(base, f"fold{fold}-seed{seed}")
-            result = experiment.run(c, str(folder))
+            result = experiment.once(c, str(folder))
             clips[fold], judged = int(result["numbers"]["n"]), result
             mistakes[fold] = mistakes.get(fold, 0) + np.array(result["confusion"])
             for stage in found:

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> list[str]:
                 began = time.process_time()
                 config, folder = trained_on(args, drawn, name, seed)
                 row = found[name]
-                top = experiment.run(config, str(folder))["numbers"]["top-1"]
+                top = experiment.once(config, str(folder))["numbers"]["top-1"]
                 row.setdefault("rendered", []).append(top)
                 for stride in strides:
                     said[name, stride, seed] = judged(config, folder, records, stride)
