@@ -138,7 +138,15 @@ class Model:
         return self.judged(self.preprocess(video, fps)[None])[0]
 
     def predict(self, video: Video, top: int = 5, fps: float | None = None) -> list[Answer]:
-        """The most probable classes, the first first. Args and errors: see `probabilities`."""
+        """The `top` most probable classes, the first first.
+
+        Args and errors are those of `probabilities`; also UserError of a `top` that is no number
+        of classes.
+        """
+        if not isinstance(top, int) or top < 1:
+            raise UserError(
+                f"top={top!r}: expected how many classes, 1 or more; frames a second are fps="
+            )
         found = self.probabilities(video, fps)
         return [Answer(self.classes[k], float(found[k])) for k in np.argsort(-found)[:top]]
 

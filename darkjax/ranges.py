@@ -7,6 +7,7 @@ checked by their types; whether they fit together is seen where the model is bui
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import types
@@ -47,6 +48,7 @@ from darkjax.checks import (
 from darkjax.data.balance import BALANCES
 from darkjax.data.records import READ
 from darkjax.data.rendering.synthetic import DOMAINS
+from darkjax.data.rendering.world import World
 from darkjax.data.split import SPLITS
 from darkjax.data.views import CROPS, SAMPLINGS
 from darkjax.errors import UserError
@@ -75,7 +77,7 @@ _RENDERED: dict[str, Check] = {
     ".flow.enhance": word("", *enhance.METHODS),
     ".name": NAME,
     ".seed": integer(0, 2**31 - 1),
-    **{f".{field}": SHARE for field in ("approach", "near", "static", "blocks", "lines")},
+    **{f".{field.name}": SHARE for field in dataclasses.fields(World)},
 }
 # STAGE is any stage's section; a field that not all methods have stands under those that read it.
 # `*` stands for any name.

@@ -90,6 +90,13 @@ def test_other_arrays_are_refused(model, frames):
         model.predict(frames)
 
 
+@pytest.mark.parametrize("top", [0, 7.5, "2"])
+def test_how_many_answers_is_a_number_of_classes(model, top):
+    """`predict(video, 7.5)`: frames a second where `top` is."""
+    with pytest.raises(UserError, match=r"top=.* expected how many classes.* fps="):
+        model.predict(np.zeros((4, 36, 40, 3), np.uint8), top)
+
+
 def test_the_records_may_be_gone(made, tmp_path):
     """All that is needed is in the checkpoint."""
     run, folder = made

@@ -12,6 +12,7 @@ merged) `--out`; whoever finds every shard finished writes the card.
 
 import argparse
 import collections
+import dataclasses
 import hashlib
 import inspect
 import math
@@ -29,6 +30,7 @@ from darkjax.data import shards as shards_file
 from darkjax.data.catalog import DATASETS, Clip, Dataset, get_dataset, protocols_of
 from darkjax.data.example import ENCODINGS
 from darkjax.data.jobs import run
+from darkjax.data.rendering.world import World
 from darkjax.data.shards import Job, Settings
 from darkjax.errors import UserError
 
@@ -259,7 +261,7 @@ def _parser() -> program.Parser:
     return parser
 
 
-WORLD = ("approach", "near", "static", "blocks", "lines")
+WORLD = tuple(field.name for field in dataclasses.fields(World))
 DATASET_OPTIONS = (
     *WORLD,
     "domain", "classes", "clips_per_class", "groups", "frames", "height", "width", "seed",

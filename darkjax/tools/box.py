@@ -12,12 +12,14 @@ it becomes the box of this installation, `darkjax.load("box")`.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from darkjax import boxed, loaded, program
 from darkjax import config as configs
+from darkjax.data.rendering.world import World
 from darkjax.data.sources import OTHER
 from darkjax.errors import UserError
 
@@ -62,7 +64,9 @@ def card(model: loaded.Model, results: dict[str, Any]) -> str:
     data = configs.data_of(model.config, pathlib.Path(model.where).name)
     world = data.source_synthetic if data.sources else data.synthetic
     shares = [
-        f"{k}={world[k]}" for k in ("approach", "near", "static", "blocks", "lines") if k in world
+        f"{field.name}={world[field.name]}"
+        for field in dataclasses.fields(World)
+        if field.name in world
     ]
     numbers = results["numbers"]
     lines = [

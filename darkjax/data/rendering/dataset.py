@@ -27,8 +27,8 @@ class Synthetic:
       frames, height, width, fps: of every clip; sizes in pixels.
       domain: the light the clips are seen in, one of the renderer's names.
       seed: of the whole dataset.
-      approach, near, static, blocks, lines: shares of the clips in which the world is richer
-        (`rendering.world.World`).
+      approach, near, static, blocks, lines, follow, far, other: shares of the clips in which the
+        world is richer (`rendering.world.World`).
     """
 
     name: str = "synthetic"
@@ -48,6 +48,9 @@ class Synthetic:
     static: float = 0.0
     blocks: float = 0.0
     lines: float = 0.0
+    follow: float = 0.0
+    far: float = 0.0
+    other: float = 0.0
 
     def __repr__(self) -> str:
         """Of the richer world only what is asked for: shards that were drawn before are known by

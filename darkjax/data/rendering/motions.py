@@ -158,10 +158,36 @@ def jump(t: Vec, rng: Rng) -> Act:
     return Act([pose])
 
 
-def _seated(t: Vec, rng: Rng, down: Vec) -> Act:
-    """A share ``down`` [T] of the way from standing to sitting on the chair behind."""
+def leap(t: Vec, rng: Rng) -> Act:
+    """One jump: the arms go back in a crouch, forwards and up in the air, down in the landing."""
     pose = Pose.standing(len(t), rng)
-    seat = rng.uniform(0.24, 0.28)
+    start, end = span(t, rng, 2.0)
+    off, land = (start + (end - start) * share for share in (rng.uniform(0.4, 0.55), 0.72))
+    flight = np.clip((t - off) / (land - off), 0, 1)
+    air = 4 * flight * (1 - flight)  # the parabola of a free fall
+    before = ease(t, start, start + 0.6 * (off - start)) * (1 - ease(t, off - 0.12, off + 0.06))
+    after = ease(t, land - 0.08, land + 0.1) * (1 - ease(t, land + 0.1, end))
+    crouch = before + rng.uniform(0.6, 1.1) * after
+    far = rng.uniform(0.3, 0.9) if rng.uniform() < 0.7 else 0.0
+    pose.root[:, 1] = rng.uniform(0.1, 0.24) * air
+    pose.root[:, 2] = far * (ease(t, off - 0.05, land + 0.05) - 0.5)
+    pose.hip -= rng.uniform(0.1, 0.2) * crouch
+    pose.hip_z -= 0.06 * crouch
+    pose.lean += rng.uniform(0.4, 0.8) * crouch + 0.15 * air
+    back, up = rng.uniform(0.15, 0.3), rng.uniform(0.2, 0.55)
+    swung = ease(t, off - 0.15, off + 0.1) * (1 - ease(t, land - 0.1, end))
+    pose.hand[..., 2] += (0.28 * swung - back * before)[:, None]
+    pose.hand[..., 1] += (up * swung + 0.08 * crouch)[:, None]
+    pose.foot[..., 1] += 0.06 * air[:, None] * rng.uniform(0.3, 1.5)
+    pose.foot[..., 2] += 0.1 * far * air[:, None]
+    return Act([pose])
+
+
+def _seated(t: Vec, rng: Rng, down: Vec, low: bool = False) -> Act:
+    """A share ``down`` [T] of the way from standing to sitting on the chair behind, or low: on a
+    kerb or on the heels."""
+    pose = Pose.standing(len(t), rng)
+    seat = rng.uniform(0.08, 0.2) if low else rng.uniform(0.24, 0.28)
     bow = 4 * down * (1 - down)
     back = rng.uniform(0.17, 0.21)
     pose.hip = pose.hip * (1 - down) + (seat + 0.055) * down
@@ -169,20 +195,35 @@ def _seated(t: Vec, rng: Rng, down: Vec) -> Act:
     pose.lean += rng.uniform(0.4, 0.7) * bow + rng.uniform(-0.05, 0.15) * down
     pose.hand[..., 2] += (rng.uniform(0.12, 0.2) * np.maximum(down, bow))[:, None]
     pose.hand[..., 1] += (rng.uniform(0.05, 0.1) * down)[:, None]
+    if low:
+        return Act([pose])
     chair = Prop(str(rng.choice(["chair", "stool"])), at=np.array([0, seat, -back - 0.01]))
     return Act([pose], [chair])
 
 
-def sit(t: Vec, rng: Rng) -> Act:
+def sit(t: Vec, rng: Rng, low: bool = False) -> Act:
     """From standing down onto a chair."""
     start, end = span(t, rng)
-    return _seated(t, rng, ease(t, start, end))
+    return _seated(t, rng, ease(t, start, end), low)
 
 
-def stand(t: Vec, rng: Rng) -> Act:
+def stand(t: Vec, rng: Rng, low: bool = False) -> Act:
     """From a chair up: sit, backwards in time."""
     start, end = span(t, rng)
-    return _seated(t, rng, 1 - ease(t, start, end))
+    return _seated(t, rng, 1 - ease(t, start, end), low)
+
+
+def crouch_down(t: Vec, rng: Rng) -> Act:
+    """From standing down onto a kerb or the heels."""
+    return sit(t, rng, low=True)
+
+
+def rise(t: Vec, rng: Rng) -> Act:
+    """From a kerb or the heels up."""
+    return stand(t, rng, low=True)
+
+
+OTHERWISE = {jump: leap, sit: crouch_down, stand: rise}  # another way to do the same
 
 
 def turn(t: Vec, rng: Rng) -> Act:

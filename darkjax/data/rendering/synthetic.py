@@ -155,11 +155,11 @@ def _film(
         heading = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.7) * np.pi)
         across = np.abs(np.sin(heading + stage.swing)) * np.ptp(act.poses[0].root[:, 2])
         share = _travel(act, float(across), 0.75 * width / scale, rng)
-        if shot.static or shot.approach:
+        if shot.static or shot.approach or shot.follow:
             act.poses[0].root[:] = path
             share = max(0.0, 1 - 1.2 * width / scale / max(float(across), 1e-6))
         walked = act.poses[0].root[:, 2] * np.sin(heading + stage.swing)
-        shake[:, 0] += share * scale * walked
+        shake[:, 0] += 0 if shot.follow else share * scale * walked
     elif len(act.poses) == 2:
         between = 0.5 * act.poses[1].root[:, 2].mean() * np.sin(heading + stage.swing)
         centre -= scale * between
@@ -168,10 +168,22 @@ def _film(
     if shot.near:  # the head is in the frame, the feet are where they may be
         ground = scale + shot.rng.uniform(0.02, 0.2) * height
     view = scene.View(scale, centre, ground, stage.pitch, shake)
+    if shot.follow:
+        moved = worlds.follow(_middle(act, heading + stage.swing, view), t, height, shot.rng)
+        view = dataclasses.replace(view, shift=shake + moved)
     if shot.approach:
         still = dataclasses.replace(view, shift=shake * 0 if shot.static else steady)
         return worlds.approach(shot, path, height, width, still)
     return view, heading + stage.swing
+
+
+def _middle(act: motions.Act, heading: float, view: scene.View) -> Vec:
+    """Where the waist of the first figure is in the picture of a still camera, [T, 2] pixels."""
+    pose = act.poses[0]
+    at = pose.root + np.stack([0 * pose.hip, 1.2 * pose.hip, pose.hip_z], -1)
+    at = scene.rotate_y(at, np.full(len(at), heading))
+    still = dataclasses.replace(view, shift=np.zeros_like(view.shift))
+    return scene.project(at[:, None], still)[0][:, 0]
 
 
 def _drop_shadows(canvas: Vec, act: motions.Act, heading: float, view: scene.View) -> None:
@@ -234,7 +246,8 @@ def render(
     room = background.room(int(group), height, width, world.lines)
 
     t = np.arange(frames) / fps
-    act = make(t, rng)
+    otherwise = worlds.otherwise(world, [int(seed), int(group)])
+    act = (motions.OTHERWISE.get(make, make) if otherwise else make)(t, rng)
     shot = worlds.Shot.draw(world, act.travels, [int(seed), int(group), word])
     view, heading = _film(act, t, stage, height, width, rng, shot)
     act.props += scene.furniture(act, heading, rng)

@@ -28,6 +28,11 @@ class World:
       blocks: of dark clips: coloured blocks, as a sensor that clips to black and an encoder leave
         them, that stay for several frames.
       lines: strong vertical structures on the wall: ribs, posts, parapets.
+      follow: a hand holds the camera and keeps whom it films in the picture: it pans along with
+        those who walk and tilts with those who rise, a little late. Not of those who come or go.
+      far: of those who come or go: they stay far from the camera.
+      other: of jumps: one, from a crouch and mostly forwards, instead of hops on the spot; of those
+        who sit down or stand up: low, on a kerb or on their heels, instead of a chair.
     """
 
     approach: float = 0.0
@@ -35,8 +40,18 @@ class World:
     static: float = 0.0
     blocks: float = 0.0
     lines: float = 0.0
+    follow: float = 0.0
+    far: float = 0.0
+    other: float = 0.0
+
+    def __repr__(self) -> str:
+        """Of what came later only what is asked for: richer worlds are known by this text."""
+        own = dataclasses.asdict(self)
+        shown = (f"{k}={v!r}" for k, v in own.items() if v or k not in LATER)
+        return f"World({', '.join(shown)})"
 
 
+LATER = ("follow", "far", "other")
 PLAIN = World()
 
 
@@ -48,6 +63,8 @@ class Shot:
     near: bool
     static: bool
     blocks: bool
+    follow: bool
+    far: bool
     rng: np.random.Generator
 
     @classmethod
@@ -58,7 +75,15 @@ class Shot:
         approach = travels and bool(chance[0] < world.approach)
         near = not approach and bool(chance[1] < world.near)
         static = bool(chance[2] < world.static)
-        return cls(approach, near, static, bool(chance[3] < world.blocks), rng)
+        later = np.random.default_rng([*entropy, 0xF0110]).uniform(size=2)
+        follow = not approach and bool(later[0] < world.follow)
+        far = approach and bool(later[1] < world.far)
+        return cls(approach, near, static, bool(chance[3] < world.blocks), follow, far, rng)
+
+
+def otherwise(world: World, entropy: list[int]) -> bool:
+    """Whether a clip has the other way to do its action (`motions.OTHERWISE`)."""
+    return bool(np.random.default_rng([*entropy, 0x1EA9]).uniform() < world.other)
 
 
 def approach(
@@ -75,14 +100,45 @@ def approach(
     rng = shot.rng
     heading = rng.choice([0.0, np.pi]) + rng.uniform(-0.15, 0.15)
     half = 0.5 * np.ptp(root[:, 2])
-    nearest = rng.uniform(0.9, 2.2)  # heights from the camera
+    nearest = rng.uniform(*((2.5, 8.0) if shot.far else (0.9, 2.2)))  # heights from the camera
     distance = nearest + half
-    scale = rng.uniform(0.55, 1.5) * height * nearest / distance
+    tall = rng.uniform(*((0.25, 0.6) if shot.far else (0.55, 1.5)))
+    scale = tall * height * nearest / distance
     eye = rng.uniform(0.75, 1.0)
     ground = rng.uniform(0.25, 0.42) * height + scale * eye
     centre = rng.uniform(0.38, 0.62) * width
     seen = dataclasses.replace(view, scale=scale, x=centre, ground=ground)
     return dataclasses.replace(seen, distance=distance, eye=eye), float(heading)
+
+
+def follow(seen: Vec, t: Vec, height: int, rng: np.random.Generator) -> Vec:
+    """How a hand moves the camera to keep somebody in the picture.
+
+    Args:
+      seen: [T, 2] pixels, x then y, where a camera that stands still has him.
+      t: [T] seconds.
+      height: of the frame.
+      rng: decides how late, how far and how steadily.
+
+    Returns:
+      [T, 2] pixels, the camera's own motion (`scene.View.shift`).
+    """
+    late = rng.uniform(0.08, 0.4)  # seconds
+    kept = 1 - np.exp(-np.diff(t, prepend=t[0]) / late)
+    aim = seen * [rng.uniform(0.8, 1.05), rng.uniform(0.2, 0.9)]
+    shift = aim.copy()
+    for k in range(1, len(t)):
+        shift[k] = shift[k - 1] + kept[k] * (aim[k] - shift[k - 1])
+    shift -= shift.mean(0)
+    for hz in (0.9, 2.1, 3.7):
+        phase = rng.uniform(0, 2 * np.pi, 2)
+        shift += np.sin(2 * np.pi * hz * t[:, None] + phase) * rng.uniform(0, 0.012) * height / hz
+    tilt = np.abs(shift[:, 1]).max()
+    shift[:, 1] *= min(1.0, TILT * height / max(tilt, 1e-6))
+    return shift
+
+
+TILT = 0.13  # share of the height: rooms end a fifth above and below the frame
 
 
 def blocks(video: Vec, rng: np.random.Generator) -> Vec:

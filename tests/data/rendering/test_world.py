@@ -1,23 +1,30 @@
-"""The richer world: perspective, near and static cameras, blocks that stay, lines on walls."""
+"""The richer world: perspective, near, static, far and following cameras, blocks that stay, lines
+on walls, other ways to do the same."""
 
 import hashlib
 
 import numpy as np
 import pytest
 
-from darkjax.data.rendering import background, scene
+from darkjax.data.rendering import background, motions, scene
 from darkjax.data.rendering import world as worlds
 from darkjax.data.rendering.dataset import Synthetic
 from darkjax.data.rendering.synthetic import render
 
 SMALL = {"frames": 10, "height": 40, "width": 48, "fps": 8.0}
 ALL = {"approach": 1.0, "near": 1.0, "static": 1.0, "blocks": 1.0, "lines": 1.0}
+LATER = {"follow": 1.0, "far": 1.0, "other": 1.0}  # than the records that were drawn with ALL
 PLAIN = {  # of the world before it could be richer
     ("dark", "Walk"): "29e021ec2681b217",
     ("dark", "Run"): "7daa44a5ec108d93",
     ("dark", "Sit"): "a05f7dc8d805ccbd",
     ("dark", "push"): "77d0739dcf4ddd28",
     ("thermal", "Walk"): "66d4f313d66db6a0",
+}
+RICH = {  # of the world of ALL, before it could be richer still
+    ("dark", "Walk"): "55529890c885e453",
+    ("dark", "Jump"): "05085a35ccd4eaf6",
+    ("thermal", "Stand"): "a28fc0374226f1d1",
 }
 
 
@@ -31,31 +38,43 @@ def heights(mask):
     return mask.any(2).sum(1)
 
 
-@pytest.mark.parametrize(("domain", "action"), PLAIN)
-def test_a_plain_world_is_bit_for_bit_that_of_before(domain, action):
+@pytest.mark.parametrize(
+    ("shares", "domain", "action", "digest"),
+    [({}, *clip, digest) for clip, digest in PLAIN.items()]
+    + [(ALL, *clip, digest) for clip, digest in RICH.items()],
+)
+def test_what_is_not_asked_for_leaves_every_bit(shares, domain, action, digest):
     size = {"frames": 6, "height": 32, "width": 40, "fps": 8.0}
-    found = render(action, seed=3, group=2, domain=domain, **size)
-    digest = hashlib.sha256(found.video.tobytes() + found.flow.tobytes()).hexdigest()
-    assert digest[:16] == PLAIN[domain, action]
+    world = worlds.World(**shares)
+    found = render(action, seed=3, group=2, domain=domain, world=world, **size)
+    pixels = found.video.tobytes() + found.flow.tobytes()
+    assert hashlib.sha256(pixels).hexdigest()[:16] == digest
 
 
 def test_shards_of_before_are_taken_up_and_richer_ones_are_others():
     text = hashlib.sha256(repr(Synthetic()).encode()).hexdigest()
     assert text == "17aa207f26699b44229e2bfde889db0b27b7c7f73b3a773f6dc50304a4e1ad35"
+    text = hashlib.sha256(repr(Synthetic(**ALL)).encode()).hexdigest()
+    assert text == "d46ce017dabc670d5c21c70775a68fd01dda565a30a380ae9098d036b002690a"
+    of_all = "bf1a38ca5f1153c4b43ea96ae2c046efe295e6a78e33e2deaf8d1660aadd5fe2"
+    assert Synthetic(**ALL).sha256 == of_all
+    assert len({of_all, *(Synthetic(**ALL, **{k: 0.5}).sha256 for k in LATER)}) == 4
     rich = Synthetic(near=0.5)
     assert "near=0.5" in repr(rich) and "blocks" not in repr(rich)
     assert Synthetic().sha256 is None and rich.sha256 != Synthetic(near=0.6).sha256
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*ALL, *LATER])
 def test_each_share_changes_clips_in_its_own_way_alone(name):
-    action = "Run" if name == "approach" else "Turn"
-    changed = clip(action, **{name: 1.0})
-    assert np.mean(changed.video != clip(action).video) > 0.05
-    again = clip(action, **{name: 1.0})
+    action = {"approach": "Run", "far": "Run", "other": "Jump"}.get(name, "Turn")
+    given = {"approach": 1.0} if name == "far" else {}
+    changed = clip(action, **given, **{name: 1.0})
+    assert np.mean(changed.video != clip(action, **given).video) > 0.05
+    again = clip(action, **given, **{name: 1.0})
     np.testing.assert_array_equal(changed.video, again.video)
-    if name == "approach":  # nobody comes who does not walk
-        np.testing.assert_array_equal(clip("Turn", approach=1.0).video, clip("Turn").video)
+    if action != "Turn":  # nobody comes who does not walk, far away or not, nor turns otherwise
+        found = clip("Turn", **given, **{name: 1.0})
+        np.testing.assert_array_equal(found.video, clip("Turn", **given).video)
 
 
 def test_runners_grow_when_they_come_and_shrink_when_they_go(monkeypatch):
@@ -101,6 +120,84 @@ def test_a_static_camera_stands_still():
         assert (clip(action, 1).flow[:, :10][:, shadowless] != 0).any()
 
 
+def test_who_is_far_is_small_all_the_time(monkeypatch):
+    monkeypatch.setattr(scene, "furniture", lambda *_: [])
+    for seed in range(6):
+        come, far = (
+            clip("Walk", seed, approach=1.0, static=1.0, domain="day", **share).mask
+            for share in ({}, {"far": 1.0})
+        )
+        assert heights(far).max() < 0.65 * SMALL["height"] and heights(far).min() > 0
+        assert far.sum() < 0.6 * come.sum()
+
+
+def test_a_camera_that_follows_keeps_its_man_in_the_picture(monkeypatch):
+    """Of a walker the background moves, not he; of one who stands up the frame moves up too."""
+    monkeypatch.setattr(scene, "furniture", lambda *_: [])
+    wander: dict[str, list[float]] = {"still": [], "followed": []}
+    moved = []
+    for seed in range(6):
+        for name, share in (("still", 0.0), ("followed", 1.0)):
+            mask = clip("Walk", seed, follow=share, static=1.0, domain="day").mask
+            wander[name].append(np.ptp([np.nonzero(m)[1].mean() for m in mask if m.any()]))
+        for action in ("Walk", "Stand"):
+            flow = clip(action, seed, follow=1.0, static=1.0, domain="day").flow
+            moved.append(np.abs(flow[:, :4].sum(0)).max())
+    assert np.median(wander["followed"]) < 0.6 * np.median(wander["still"]), wander
+    assert np.median(moved) > 2
+
+
+def test_how_a_hand_follows():
+    """Late, and never beyond what there is of a room above and below."""
+    t = np.arange(40) / 10
+    seen = np.stack([np.where(t < 1, 0.0, 30.0), np.where(t < 1, 0.0, -60.0)], -1)
+    for seed in range(5):
+        shift = worlds.follow(seen, t, 50, np.random.default_rng(seed))
+        assert shift.shape == (40, 2)
+        assert np.abs(shift[:, 1]).max() <= worlds.TILT * 50 + 1e-9
+        steps = np.diff(shift, axis=0)
+        assert shift[-1, 0] - shift[0, 0] == pytest.approx(30, rel=0.3)  # it gets there
+        assert steps[10:13, 0].sum() > 3 and steps[9, 0] < 22  # but not at once
+        assert shift[-1, 1] < shift[0, 1]  # upwards
+
+
+def test_one_leap_instead_of_hops():
+    """Off the floor once, forwards mostly, from a crouch; a clip of hops leaves it often."""
+    t = np.arange(48) / 12
+    forwards = 0
+    for seed in range(16):
+        pose = motions.leap(t, np.random.default_rng(seed)).poses[0]
+        off = (pose.root[:, 1] > 0).astype(int)
+        assert (np.diff(np.r_[0, off, 0]) == 1).sum() == 1
+        taken_off = np.argmax(off)
+        assert pose.hip[:taken_off].min() < pose.hip[0] - 0.08
+        assert pose.hand[: taken_off - 1, 0, 2].min() < pose.hand[0, 0, 2] - 0.1  # arms go back
+        assert pose.hand[:, 0, 1].max() > pose.hand[0, 0, 1] + 0.1  # and up
+        forwards += pose.root[-1, 2] - pose.root[0, 2] > 0.25
+        hops = motions.jump(t, np.random.default_rng(seed)).poses[0].root[:, 1] > 0
+        assert (np.diff(np.r_[0, hops.astype(int), 0]) == 1).sum() > 2
+    assert 8 <= forwards < 16
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_sits_low_has_no_chair_and_goes_further_down(seed):
+    t = np.arange(24) / 12
+    for usual, low in ((motions.sit, motions.crouch_down), (motions.stand, motions.rise)):
+        act, chair = (make(t, np.random.default_rng(seed)) for make in (low, usual))
+        assert not act.props and len(chair.props) == 1
+        down = [one.poses[0].hip for one in (act, chair)]
+        assert down[0].min() < down[1].min() - 0.03
+        assert np.argmin(down[0]) == np.argmin(down[1])  # Sit ends down, Stand begins there
+        assert (down[0][0] > down[0][-1]) == (usual is motions.sit)
+
+
+def test_the_other_way_is_of_its_share():
+    for action, way in motions.OTHERWISE.items():
+        assert action is not way
+    found = [worlds.otherwise(worlds.World(other=0.3), [seed, 1]) for seed in range(400)]
+    assert 0.22 < np.mean(found) < 0.38
+
+
 def test_blocks_stay_for_several_frames_and_are_coloured():
     black = np.full((24, 32, 40, 3), 6, np.uint8)
     for seed in range(5):
@@ -136,7 +233,7 @@ def test_the_mask_is_where_somebody_is():
 def test_the_dataset_draws_its_world():
     options = {"frames": 3, "height": 24, "width": 32, "groups": {"train": 1}}
     options["clips_per_class"] = {"train": 1}
-    plain, rich = Synthetic(**options), Synthetic(**options, **ALL)
-    assert rich.world == worlds.World(**ALL)
+    plain, rich = Synthetic(**options), Synthetic(**options, **ALL, **LATER)
+    assert rich.world == worlds.World(**ALL, **LATER)
     one, other = (d.load(d.clips()[1]).frames for d in (plain, rich))
     assert one.shape == other.shape and (one != other).any()
