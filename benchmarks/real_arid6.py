@@ -7,9 +7,9 @@ r"""What carries rendered clips to real ones: one table of levers for `configs/r
     python benchmarks/real_arid6.py --records=records/arid6 --flow_records=records/arid6_flow \
         --rows=rich-motion,rich-flow,rich-motion+rich-flow
 
-Rows: a world (plain, rich) and an input (gamma, motion, difference, flow), as `rich-motion`; a
-lever after them, as `rich-motion-ema`, is one change of the config. A plus between rows is the mean
-of their probabilities, seed by seed: two streams. Records with flow are made as
+Rows: a world (plain, rich, filmed) and an input (gamma, motion, difference, flow), as
+`rich-motion`; a lever after them, as `rich-motion-ema`, is one change of the config. A plus between
+rows is the mean of their probabilities, seed by seed: two streams. Records with flow are made as
 `configs/real_arid6.py` says.
   rendered clips alone: ema (the mean of the weights over the last steps), frames16, small and large
     (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a still frame of
@@ -44,7 +44,7 @@ from darkjax.errors import UserError
 from darkjax.ops import neighbours as ops_neighbours
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/real_arid6.py"
-WORLDS = {"plain": ("plain_world",), "rich": ()}
+WORLDS = {"plain": ("plain_world",), "rich": (), "filmed": ("filmed_world",)}
 INPUTS = ("gamma", "motion", "difference", "flow")
 # Lever -> fields, of the stage that is trained ("stage.") or of the config.
 RENDERED: dict[str, dict[str, Any]] = {
@@ -87,7 +87,8 @@ TUNED = ("finetune", "balanced", "mixed", "head")  # begin from the weights of r
 LEVERS = {**RENDERED, **UNLABELLED, **LABELLED}
 USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS if seen != "flow"]
 USUAL += [f"rich-motion-{lever}" for lever in LEVERS]
-OF_FLOW = ["plain-flow", "rich-flow", "plain-motion+plain-flow", "rich-motion+rich-flow"]
+OF_FLOW = [f"{world}-flow" for world in WORLDS]
+OF_FLOW += [f"{world}-motion+{world}-flow" for world in WORLDS]
 NEIGHBOURS = 5
 FOLDS = 5
 Found = dict[int, tuple[int, np.ndarray]]  # by clip: its label, its probabilities

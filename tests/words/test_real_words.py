@@ -1,5 +1,6 @@
 """Rendered clips judged on real ones: the world, the input and the training by their words."""
 
+import dataclasses
 import itertools
 
 import both_orders
@@ -13,7 +14,7 @@ from darkjax.data.catalog import get_dataset
 from darkjax.data.class_names import ARID11
 from darkjax.data.convert import convert
 from darkjax.data.rendering.dataset import ACTIONS, Synthetic
-from darkjax.data.rendering.world import PLAIN
+from darkjax.data.rendering.world import LATER, PLAIN
 from darkjax.errors import UserError
 
 EVERY = [word for group in real_arid6.WORDS.values() for word in group]
@@ -24,8 +25,9 @@ def load(*words):
 
 
 def refused(pair):
-    """Two inputs, or two trainings."""
-    return any(set(pair) <= set(group) for group in (real_arid6.INPUTS, ("finetune", "adapt")))
+    """Two worlds, inputs or trainings."""
+    alone = (real_arid6.WORLDS, real_arid6.INPUTS, ("finetune", "adapt"))
+    return any(set(pair) <= set(group) for group in alone)
 
 
 @pytest.mark.parametrize("pair", [*itertools.combinations(EVERY, 2)], ids=",".join)
@@ -84,11 +86,14 @@ def test_what_is_wrong_with_the_judged_clips_is_said_before_any_are_drawn(tmp_pa
 
 
 def test_the_worlds():
-    rich, plain = (
-        Synthetic(**load(*w).data.source_synthetic.to_dict()) for w in ((), ("plain_world",))
+    rich, filmed, plain = (
+        Synthetic(**load(*w).data.source_synthetic.to_dict())
+        for w in ((), ("filmed_world",), ("plain_world",))
     )
-    assert plain.world == PLAIN and all(vars(rich.world).values())
-    assert (len(rich.clips()), len({clip.group for clip in rich.clips()})) == (1800, 150)
+    assert plain.world == PLAIN and all(vars(filmed.world).values())
+    later = dict.fromkeys(LATER, 0.0)
+    assert rich.world == dataclasses.replace(filmed.world, **later) != plain.world
+    assert (len(filmed.clips()), len({clip.group for clip in filmed.clips()})) == (1800, 150)
 
 
 def test_inputs():
