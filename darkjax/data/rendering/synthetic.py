@@ -169,7 +169,8 @@ def _film(
         ground = scale + shot.rng.uniform(0.02, 0.2) * height
     view = scene.View(scale, centre, ground, stage.pitch, shake)
     if shot.follow:
-        moved = worlds.follow(_middle(act, heading + stage.swing, view), t, height, shot.rng)
+        seen = _middle(act, heading + stage.swing, view)
+        moved = worlds.follow(seen, t, height, width, shot.rng)
         view = dataclasses.replace(view, shift=shake + moved)
     if shot.approach:
         still = dataclasses.replace(view, shift=shake * 0 if shot.static else steady)

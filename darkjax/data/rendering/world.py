@@ -77,8 +77,8 @@ class Shot:
         static = bool(chance[2] < world.static)
         later = np.random.default_rng([*entropy, 0xF0110]).uniform(size=2)
         follow = not approach and bool(later[0] < world.follow)
-        far = approach and bool(later[1] < world.far)
-        return cls(approach, near, static, bool(chance[3] < world.blocks), follow, far, rng)
+        blocks, far = bool(chance[3] < world.blocks), bool(later[1] < world.far)
+        return cls(approach, near, static, blocks, follow, far, rng)
 
 
 def otherwise(world: World, entropy: list[int]) -> bool:
@@ -111,13 +111,13 @@ def approach(
     return dataclasses.replace(seen, distance=distance, eye=eye), float(heading)
 
 
-def follow(seen: Vec, t: Vec, height: int, rng: np.random.Generator) -> Vec:
+def follow(seen: Vec, t: Vec, height: int, width: int, rng: np.random.Generator) -> Vec:
     """How a hand moves the camera to keep somebody in the picture.
 
     Args:
       seen: [T, 2] pixels, x then y, where a camera that stands still has him.
       t: [T] seconds.
-      height: of the frame.
+      height, width: of the frame.
       rng: decides how late, how far and how steadily.
 
     Returns:
@@ -133,11 +133,14 @@ def follow(seen: Vec, t: Vec, height: int, rng: np.random.Generator) -> Vec:
     for hz in (0.9, 2.1, 3.7):
         phase = rng.uniform(0, 2 * np.pi, 2)
         shift += np.sin(2 * np.pi * hz * t[:, None] + phase) * rng.uniform(0, 0.012) * height / hz
+    left = seen[:, 0] - seen[:, 0].mean() - shift[:, 0]  # how far from the middle he is then
+    shift[:, 0] += left - np.clip(left, -ASIDE * width, ASIDE * width)
     tilt = np.abs(shift[:, 1]).max()
     shift[:, 1] *= min(1.0, TILT * height / max(tilt, 1e-6))
     return shift
 
 
+ASIDE = 0.25  # share of the width: the hand hurries before he is out of the picture
 TILT = 0.13  # share of the height: rooms end a fifth above and below the frame
 
 

@@ -75,6 +75,9 @@ def test_each_share_changes_clips_in_its_own_way_alone(name):
     if action != "Turn":  # nobody comes who does not walk, far away or not, nor turns otherwise
         found = clip("Turn", **given, **{name: 1.0})
         np.testing.assert_array_equal(found.video, clip("Turn", **given).video)
+    if name == "follow":  # nor is he followed who comes
+        come, followed = (clip("Run", approach=1.0, **share) for share in ({}, {name: 1.0}))
+        np.testing.assert_array_equal(come.video, followed.video)
 
 
 def test_runners_grow_when_they_come_and_shrink_when_they_go(monkeypatch):
@@ -143,6 +146,10 @@ def test_a_camera_that_follows_keeps_its_man_in_the_picture(monkeypatch):
         for action in ("Walk", "Stand"):
             flow = clip(action, seed, follow=1.0, static=1.0, domain="day").flow
             moved.append(np.abs(flow[:, :4].sum(0)).max())
+        long = SMALL | {"frames": 30, "domain": "day"}  # further than the picture is wide
+        world = worlds.World(follow=1.0, static=1.0)
+        mask = render("Run", seed=seed, group=0, world=world, **long).mask
+        assert all(m.sum() > 30 for m in mask)
     assert np.median(wander["followed"]) < 0.6 * np.median(wander["still"]), wander
     assert np.median(moved) > 2
 
@@ -152,13 +159,15 @@ def test_how_a_hand_follows():
     t = np.arange(40) / 10
     seen = np.stack([np.where(t < 1, 0.0, 30.0), np.where(t < 1, 0.0, -60.0)], -1)
     for seed in range(5):
-        shift = worlds.follow(seen, t, 50, np.random.default_rng(seed))
+        shift = worlds.follow(seen, t, 50, 90, np.random.default_rng(seed))
         assert shift.shape == (40, 2)
         assert np.abs(shift[:, 1]).max() <= worlds.TILT * 50 + 1e-9
         steps = np.diff(shift, axis=0)
         assert shift[-1, 0] - shift[0, 0] == pytest.approx(30, rel=0.3)  # it gets there
         assert steps[10:13, 0].sum() > 3 and steps[9, 0] < 22  # but not at once
         assert shift[-1, 1] < shift[0, 1]  # upwards
+        little = worlds.follow(seen / 30, t, 50, 90, np.random.default_rng(seed))
+        assert np.ptp(little[:, 1]) < 4  # of two pixels; beside them the tremor
 
 
 def test_one_leap_instead_of_hops():
@@ -192,8 +201,9 @@ def test_who_sits_low_has_no_chair_and_goes_further_down(seed):
 
 
 def test_the_other_way_is_of_its_share():
-    for action, way in motions.OTHERWISE.items():
-        assert action is not way
+    ways = {motions.jump: motions.leap, motions.sit: motions.crouch_down}
+    assert ways.items() <= motions.OTHERWISE.items()
+    assert motions.OTHERWISE[motions.stand] is motions.rise
     found = [worlds.otherwise(worlds.World(other=0.3), [seed, 1]) for seed in range(400)]
     assert 0.22 < np.mean(found) < 0.38
 
