@@ -7,6 +7,7 @@ times ``t`` [T], and a generator for its speed, phase, amplitude and handedness.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,9 @@ class Act:
     travels: bool = False  # the first figure walks: the camera may follow
     beside: bool = True  # other furniture may stand about
     frontal: bool = False  # what the hands do shows only from the front
+
+
+Make = Callable[[Vec, Rng], Act]
 
 
 def ease(t: Vec, start: float, end: float) -> Vec:
@@ -223,7 +227,8 @@ def rise(t: Vec, rng: Rng) -> Act:
     return stand(t, rng, low=True)
 
 
-OTHERWISE = {jump: leap, sit: crouch_down, stand: rise}  # another way to do the same
+# Another way to do the same.
+OTHERWISE: dict[Make, Make] = {jump: leap, sit: crouch_down, stand: rise}
 
 
 def turn(t: Vec, rng: Rng) -> Act:

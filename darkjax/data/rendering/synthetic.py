@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,7 +27,7 @@ Vec = np.ndarray
 DOMAINS = ("dark", "day", "thermal")
 
 # by the catalogue's names in lower case; Push and push differ in what is pushed
-_ACTS: dict[str, Callable[[Vec, np.random.Generator], motions.Act]] = {
+_ACTS: dict[str, motions.Make] = {
     "drink": motions.drink,
     "jump": motions.jump,
     "pick": motions.pick,
@@ -83,7 +83,7 @@ class Recipe:
     seed: int
 
 
-def _act_of(action: str) -> Callable[[Vec, np.random.Generator], motions.Act]:
+def _act_of(action: str) -> motions.Make:
     names = (*ARID11, *INFAR12)
     if action not in names:
         lower = {n.lower(): n for n in reversed(names)}
