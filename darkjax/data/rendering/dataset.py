@@ -52,6 +52,10 @@ class Synthetic:
     far: float = 0.0
     other: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse shares that are none before anything is drawn."""
+        _ = self.world
+
     def __repr__(self) -> str:
         """Of the richer world only what is asked for: shards that were drawn before are known by
         this text, and are those of a world without it."""

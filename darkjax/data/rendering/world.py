@@ -12,6 +12,7 @@ import numpy as np
 
 from darkjax.data.rendering import scene
 from darkjax.data.rendering.camera import repeat_still_blocks
+from darkjax.errors import UserError
 
 Vec = np.ndarray
 
@@ -43,6 +44,12 @@ class World:
     follow: float = 0.0
     far: float = 0.0
     other: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        for name, share in dataclasses.asdict(self).items():
+            if not 0 <= share <= 1:  # nan is none either
+                raise UserError(f"{name}={share}: expected a share of the clips, 0 to 1")
 
     def __repr__(self) -> str:
         """Of what came later only what is asked for: richer worlds are known by this text."""

@@ -10,6 +10,7 @@ from darkjax.data.rendering import background, motions, scene
 from darkjax.data.rendering import world as worlds
 from darkjax.data.rendering.dataset import Synthetic
 from darkjax.data.rendering.synthetic import render
+from darkjax.errors import UserError
 
 SMALL = {"frames": 10, "height": 40, "width": 48, "fps": 8.0}
 ALL = {"approach": 1.0, "near": 1.0, "static": 1.0, "blocks": 1.0, "lines": 1.0}
@@ -78,6 +79,13 @@ def test_each_share_changes_clips_in_its_own_way_alone(name):
     if name == "follow":  # nor is he followed who comes
         come, followed = (clip("Run", approach=1.0, **share) for share in ({}, {name: 1.0}))
         np.testing.assert_array_equal(come.video, followed.video)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("name", [*ALL, *LATER])
+def test_a_share_is_a_share(name, share):
+    with pytest.raises(UserError, match=f"{name}=.*: expected a share of the clips, 0 to 1"):
+        Synthetic(**{name: share})
 
 
 def test_runners_grow_when_they_come_and_shrink_when_they_go(monkeypatch):
