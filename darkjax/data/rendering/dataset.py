@@ -53,8 +53,17 @@ class Synthetic:
     other: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none before anything is drawn."""
-        _ = self.world
+        """Refuse what cannot be rendered before anything is drawn."""
+        synthetic.check(
+            self.domain,
+            seed=self.seed,
+            group=0,
+            frames=self.frames,
+            height=self.height,
+            width=self.width,
+            fps=self.fps,
+        )
+        _ = self.world  # its shares
 
     def __repr__(self) -> str:
         """Of the richer world only what is asked for: shards that were drawn before are known by

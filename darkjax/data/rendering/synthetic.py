@@ -95,7 +95,18 @@ def _act_of(action: str) -> motions.Make:
     return _ACTS.get(action) or _ACTS[action.lower()]
 
 
-def _check(domain: str, **least: tuple[float, float]) -> None:
+def check(
+    domain: str, *, seed: int, group: int, frames: int, height: int, width: int, fps: float
+) -> None:
+    """Refuse what cannot be rendered.
+
+    Raises:
+      UserError: an unknown domain, or a number below its least.
+    """
+    least = {
+        "seed": (seed, 0), "group": (group, 0), "frames": (frames, 1), "height": (height, 16),
+        "width": (width, 16), "fps": (fps, 0.1),
+    }  # fmt: skip
     if domain not in DOMAINS:
         hint = did_you_mean(domain, DOMAINS, cutoff=0)
         raise UserError(f"expected domain {', '.join(DOMAINS)}, found {domain!r}: {hint}")
@@ -230,15 +241,7 @@ def render(
       UserError: unknown action or domain, negative seed or group, a size under 16 pixels.
     """
     make = _act_of(action)
-    _check(
-        domain,
-        seed=(seed, 0),
-        group=(group, 0),
-        frames=(frames, 1),
-        height=(height, 16),
-        width=(width, 16),
-        fps=(fps, 0.1),
-    )
+    check(domain, seed=seed, group=group, frames=frames, height=height, width=width, fps=fps)
     # the scene and the sensor have their own streams: all domains film the same performance
     word = zlib.crc32(make.__name__.encode())
     rng = np.random.default_rng([int(seed), int(group), word])

@@ -88,6 +88,16 @@ def test_a_share_is_a_share(name, share):
         Synthetic(**{name: share})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"frames": 0}, {"height": 15}, {"width": 0}, {"fps": 0.0}, {"seed": -1}, {"domain": "darkk"}],
+    ids=str,
+)
+def test_what_cannot_be_rendered_is_said_before_any_clip_is(wrong):
+    with pytest.raises(UserError, match=f"expected {next(iter(wrong))} "):
+        Synthetic(**wrong)
+
+
 def test_runners_grow_when_they_come_and_shrink_when_they_go(monkeypatch):
     monkeypatch.setattr(scene, "furniture", lambda *_: [])  # which the mask would have too
     came = went = 0
