@@ -44,7 +44,7 @@ from darkjax.errors import UserError
 from darkjax.ops import neighbours as ops_neighbours
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/real_arid6.py"
-WORLDS = {"plain": ("plain_world",), "rich": (), "filmed": ("filmed_world",)}
+WORLDS = {"plain": ("plain_world",), "rich": ("rich_world",), "filmed": ()}
 INPUTS = ("gamma", "motion", "difference", "flow")
 # Lever -> fields, of the stage that is trained ("stage.") or of the config.
 RENDERED: dict[str, dict[str, Any]] = {

@@ -86,9 +86,9 @@ def test_what_is_wrong_with_the_judged_clips_is_said_before_any_are_drawn(tmp_pa
 
 
 def test_the_worlds():
-    rich, filmed, plain = (
+    filmed, rich, plain = (
         Synthetic(**load(*w).data.source_synthetic.to_dict())
-        for w in ((), ("filmed_world",), ("plain_world",))
+        for w in ((), ("rich_world",), ("plain_world",))
     )
     assert plain.world == PLAIN and all(vars(filmed.world).values())
     later = dict.fromkeys(LATER, 0.0)
