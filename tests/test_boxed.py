@@ -119,12 +119,14 @@ def test_the_shipped_box_answers():
     assert set(names) == set(ACTIONS) and sum(shares) == pytest.approx(1)
     assert (boxed.SHIPPED / boxed.WEIGHTS).stat().st_size <= boxed.MOST
     box.only_rendered(shipped)
-    assert "0.587 of 150 clips" in (boxed.SHIPPED / boxed.CARD).read_text()
+    assert "0.647 of 150 clips" in (boxed.SHIPPED / boxed.CARD).read_text()
 
 
-def test_the_shipped_box_recognises_real_turns(shared):
-    """24 of 25 by its card."""
-    shipped = darkjax.load("box")
-    files = sorted((shared / "data" / "arid6" / "train" / "Turn").glob("*.mp4"))[:5]
-    right = [shipped.predict(file)[0].name == "Turn" for file in files]
-    assert len(files) == 5 and sum(right) >= 4
+def test_the_shipped_box_is_right_of_real_clips_as_often_as_its_card_says(shared):
+    """Of the videos themselves, not of records; other machines round a few answers otherwise."""
+    shipped, right = darkjax.load("box"), 0
+    for name in shipped.classes:
+        files = sorted((shared / "data" / "arid6" / "train" / name).glob("*.mp4"))
+        assert len(files) == 25
+        right += sum(shipped.predict(file)[0].name == name for file in files)
+    assert right == pytest.approx(0.647 * 150, abs=3)
