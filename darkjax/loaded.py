@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import math
+import numbers
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -143,7 +144,7 @@ class Model:
         Args and errors are those of `probabilities`; also UserError of a `top` that is no number
         of classes.
         """
-        if not isinstance(top, int) or top < 1:
+        if not isinstance(top, numbers.Integral) or top < 1:
             raise UserError(
                 f"top={top!r}: expected how many classes, 1 or more; frames a second are fps="
             )

@@ -59,6 +59,8 @@ class World:
 
 
 LATER = ("follow", "far", "other")
+ASIDE = 0.25  # share of the width: a hand that follows hurries before its man is out of the picture
+TILT = 0.13  # share of the height that it tilts: rooms end a fifth above and below the frame
 PLAIN = World()
 
 
@@ -145,10 +147,6 @@ def follow(seen: Vec, t: Vec, height: int, width: int, rng: np.random.Generator)
     tilt = np.abs(shift[:, 1]).max()
     shift[:, 1] *= min(1.0, TILT * height / max(tilt, 1e-6))
     return shift
-
-
-ASIDE = 0.25  # share of the width: the hand hurries before he is out of the picture
-TILT = 0.13  # share of the height: rooms end a fifth above and below the frame
 
 
 def blocks(video: Vec, rng: np.random.Generator) -> Vec:

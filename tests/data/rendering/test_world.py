@@ -258,6 +258,13 @@ def test_the_mask_is_where_somebody_is():
     assert (moved & found.mask).sum() > 0.9 * moved[:, :16].sum()
 
 
+@pytest.mark.parametrize("action", ["Jump", "Walk", "Sit", "Stand", "push"])
+def test_one_frame_of_a_world_that_has_all(action):
+    one = {"frames": 1, "height": 24, "width": 32, "fps": 8.0}
+    found = render(action, seed=1, world=worlds.World(**ALL, **LATER), **one)
+    assert found.video.shape == (1, 24, 32, 3) and found.mask.any()
+
+
 def test_the_dataset_draws_its_world():
     options = {"frames": 3, "height": 24, "width": 32, "groups": {"train": 1}}
     options["clips_per_class"] = {"train": 1}
