@@ -123,10 +123,11 @@ def test_the_shipped_box_answers():
 
 
 def test_the_shipped_box_is_right_of_real_clips_as_often_as_its_card_says(shared):
-    """Of the videos themselves, not of records; other machines round a few answers otherwise."""
+    """Of every third video itself, not of records: 36 of 54, of all of them 97 of 150; other
+    machines round a few answers otherwise."""
     shipped, right = darkjax.load("box"), 0
     for name in shipped.classes:
         files = sorted((shared / "data" / "arid6" / "train" / name).glob("*.mp4"))
         assert len(files) == 25
-        right += sum(shipped.predict(file)[0].name == name for file in files)
-    assert right == pytest.approx(0.647 * 150, abs=3)
+        right += sum(shipped.predict(file)[0].name == name for file in files[::3])
+    assert right == pytest.approx(36, abs=2)
