@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from darkjax.data.class_names import ARID11, INFAR12
-from darkjax.data.rendering import background, camera, motions, raster, scene, two_person
+from darkjax.data.rendering import background, camera, gaits, motions, raster, scene, two_person
 from darkjax.data.rendering import world as worlds
 from darkjax.data.rendering.figure import shadow_radius
 from darkjax.errors import UserError
@@ -33,20 +33,20 @@ _ACTS: dict[str, motions.Make] = {
     "pick": motions.pick,
     "pour": motions.pour,
     "Push": motions.push_box,
-    "run": motions.run,
+    "run": gaits.run,
     "sit": motions.sit,
     "stand": motions.stand,
     "turn": motions.turn,
-    "walk": motions.walk,
+    "walk": gaits.walk,
     "wave": motions.wave,
     "fight": two_person.fight,
     "handclapping": motions.clap,
     "handshake": two_person.handshake,
     "hug": two_person.hug,
-    "jog": motions.jog,
+    "jog": gaits.jog,
     "punch": two_person.punch,
     "push": two_person.push,
-    "skip": motions.skip,
+    "skip": gaits.skip,
     "wave1": motions.wave,
     "wave2": motions.wave_two,
 }
