@@ -80,7 +80,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.data.sources = (("source", 1.0, True),)
         c.data.train_split = c.data.eval_split = "train"
         c.data.stride, c.data.crop, c.data.scale = 2, "resized", (0.6, 1.0)
-        c.data.views_clips = c.data.views_crops = 3
+        c.data.views_clips, c.data.views_crops = 10, 3
         c.stages = ("rendered",)
         stage.epochs, stage.eval_every, stage.save_every = 20, 0, 300
         c.rendered = stage

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = program.Parser("darkjax.tools.box", __doc__)
     parser.add_argument("run", help="a run's folder, or RUN/STAGE")
     parser.add_argument("--out", default=str(boxed.SHIPPED), help="(default: the shipped box)")
+    parser.add_argument("--note", default="", help="for the card: how it was chosen, and of what")
     args = parser.parse_args(argv)
     model = loaded.load(args.run)
     only_rendered(model)
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not results.exists():
         raise UserError(f"{model.where} was not judged: run darkjax.main with --mode=evaluate")
     out = pathlib.Path(args.out)
-    size = boxed.write(model, out, card(model, configs.read_json(results)))
+    size = boxed.write(model, out, card(model, configs.read_json(results), args.note))
     print(f"{out}: {size / 2**20:.2f} MiB of weights, {len(model.classes)} classes")
     return 0
 
@@ -59,8 +60,8 @@ def only_rendered(model: loaded.Model) -> None:
         )
 
 
-def card(model: loaded.Model, results: dict[str, Any]) -> str:
-    """The text beside the weights."""
+def card(model: loaded.Model, results: dict[str, Any], note: str = "") -> str:
+    """The text beside the weights; `note` stands below the accuracy."""
     data = configs.data_of(model.config, pathlib.Path(model.where).name)
     world = data.source_synthetic if data.sources else data.synthetic
     shares = [
@@ -79,7 +80,7 @@ def card(model: loaded.Model, results: dict[str, Any]) -> str:
         f"## {results['name']}",
         "",
         f"top-1 {numbers['top-1']:.3f} of {numbers['n']:.0f} clips, chance "
-        f"{1 / len(model.classes):.3f}.",
+        f"{1 / len(model.classes):.3f}.{f' {note}' if note else ''}",
         "",
         "| class | recall | clips |",
         "|---|---|---|",
