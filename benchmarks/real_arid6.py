@@ -30,6 +30,7 @@ What is finished in --workdir is not trained again: the same command goes on whe
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import pathlib
 from collections.abc import Sequence
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--clips", type=int, default=300, help="rendered ones of a class")
+    parser.add_argument("--windows", type=int, default=0, help="over time, of a judged clip")
     parser.add_argument("--folds", type=int, default=FOLDS, help="with labels: the first so many")
     parser.add_argument("--workdir", default="runs/real_arid6_tables")
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
@@ -157,7 +159,8 @@ def judged(args: argparse.Namespace, row: str, seed: int) -> Found | None:
         return None
     if lever == "knn":
         records = args.flow_records if seen == "flow" else args.records
-        return neighbours(args, records, f"{args.workdir}/{start}", f"{row}-{seed}")
+        windows = load(args, row, seed).data.views_clips
+        return neighbours(args, records, windows, f"{args.workdir}/{start}", f"{row}-{seed}")
     whole: Found = {}
     for fold in range(1, args.folds + 1):
         c = load(args, row, seed)
@@ -187,6 +190,7 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     c.data.source_dir = f"{args.workdir}/{drawn}"  # drawn once for all
     c.data.source_synthetic.clips_per_class.train = args.clips
     c.data.source_synthetic.groups.train = max(args.clips // 2, 1)
+    c.data.views_clips = args.windows or c.data.views_clips
     for stage in c.stages:
         c[stage].steps = args.steps
     for path, value in LEVERS.get(lever, {}).items():
@@ -199,14 +203,18 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     return c
 
 
-def neighbours(args: argparse.Namespace, folder: str, run: str, name: str) -> Found | None:
+def neighbours(
+    args: argparse.Namespace, folder: str, windows: int, run: str, name: str
+) -> Found | None:
     """What the nearest labelled real clips of other folds say, by the features of a run."""
     file, records = pathlib.Path(args.workdir, name, "predictions.npz"), Records(folder)
-    of = f"{identity.origin(f'{run}/rendered')} {records.digest} {NEIGHBOURS}"
+    of = f"{identity.origin(f'{run}/rendered')} {records.digest} {NEIGHBOURS} {windows}"
     if not file.exists() or np.load(file).get("of") != of:
         if args.only_finished:
             return None
         model = loaded.load(run)
+        views = dataclasses.replace(model.views, views_clips=windows)  # not those it was trained by
+        model = dataclasses.replace(model, views=views)
         rows = records.select("train")
         clips = [records.clips[int(records.meta["clip"][row])] for row in rows]
         frames = (  # of records with flow the colours: a model makes its own of them

@@ -1,6 +1,7 @@
 """`benchmarks/real_arid6.py`: which trainings its table is made of, and what it prints of them."""
 
 import argparse
+import dataclasses
 import pathlib
 
 import benches
@@ -11,6 +12,7 @@ from darkjax import ranges
 from darkjax.data.catalog import get_dataset
 from darkjax.data.convert import convert
 from darkjax.data.records import Records
+from darkjax.data.views import ViewConfig
 from darkjax.errors import UserError
 
 
@@ -56,6 +58,7 @@ def test_the_table_and_its_trainings(bench, runs, capsys, tmp_path):
     assert (one.seed, one.rendered.steps, one.rendered.luminous_input) == (1, 7, "gamma")
     assert one.data.source_synthetic.near == 0 and one.data.dir == "real"
     assert one.data.source_synthetic.clips_per_class.train == 4
+    assert (one.data.views_clips, one.data.views_crops) == (10, 3)
     assert runs["rich-motion-ema-0"].rendered.ema == 0.99
     assert (tuned.data.fold, tuned.finetune.steps, tuned.stages) == (2, 7, ("finetune",))
     assert tuned.finetune.init_from[0][0] == f"{tmp_path}/rich-motion-1/rendered"
@@ -92,7 +95,7 @@ def test_streams_are_of_the_same_clips(bench):
 
 
 def test_every_lever_is_a_field_of_its_row_and_of_no_other(bench):
-    args = argparse.Namespace(records="real", workdir="w", clips=4, steps=7)
+    args = argparse.Namespace(records="real", workdir="w", clips=4, steps=7, windows=0)
     plain = bench.load(args, "rich-motion", 0)
     seen = {}
     for lever in bench.LEVERS:
@@ -143,12 +146,14 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
     rows = records.select("train")
     at = iter(rows)
 
+    @dataclasses.dataclass
     class Stub:
+        views: ViewConfig
         classes = ("Jump", "Run")
 
         def embed(self, video, fps=None):
             row = next(at)
-            assert video.shape == (4, 36, 40, 3)
+            assert video.shape == (4, 36, 40, 3) and self.views.views_clips == asked[-1]
             wrong = records.meta["fold"][row] == 1
             return 9.0 * np.eye(2, dtype=np.float32)[records.meta["label"][row] ^ wrong]
 
@@ -156,7 +161,8 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
     monkeypatch.setattr(
         bench.Records, "read_frames", lambda *at: np.repeat(read(*at), 1 + (seen == "flow"), -1)
     )
-    monkeypatch.setattr(bench.loaded, "load", lambda run: Stub())
+    asked, own = [10], ViewConfig(frames=8, size=(56, 56), views_clips=5)
+    monkeypatch.setattr(bench.loaded, "load", lambda run: Stub(own))
     flags = [f"--records={tmp_path / 'real'}", f"--rows=rich-{seen}-knn", "--seeds=1"]
     flags += [f"--flow_records={tmp_path / 'real'}"] * (seen == "flow")
     assert bench.main([*flags, f"--workdir={tmp_path / 'w'}"]) == 0
@@ -170,3 +176,7 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
     monkeypatch.setattr(bench.identity, "origin", lambda run: "other weights")
     at = iter(rows)
     assert bench.main(again) == 0 and next(at, None) is None  # all of them again
+    at = iter(rows)
+    asked.append(3)
+    monkeypatch.setattr(bench, "trained", lambda args, config, name: {0: (0, np.ones(2))})
+    assert bench.main([*again, "--windows=3"]) == 0 and next(at, None) is None
