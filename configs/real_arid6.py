@@ -14,7 +14,7 @@ Arguments after a colon, joined by commas, in any order; of each line one:
                              the last three of that list: cameras that follow, people far away,
                              one jump and low seats, as the real clips have them
   gamma, motion, difference  what the network sees: the brightened clip, that less its median over
-                             time (the default), or what changes from frame to frame
+                             time, or what changes from frame to frame (the default)
   flow                       or its optical flow, of records as the lines below make them
   finetune                   then eight epochs at a small rate on labelled real clips, the sessions
                              of `data.fold` (1 to 5) left out: only those are judged
@@ -63,7 +63,7 @@ WORDS = {
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The experiment, by the words of the module's docstring."""
     words = common.words(arg, WORDS)
-    seen = next((word for word in words if word in INPUTS), "motion")
+    seen = next((word for word in words if word in INPUTS), "difference")
     c = lift.config("demo", {"demo": lift.demo}, classes=6)
     with c.unlocked():
         stage = c.teacher

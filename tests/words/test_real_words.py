@@ -97,7 +97,7 @@ def test_the_worlds():
 
 
 def test_inputs():
-    assert load().rendered.luminous_input == load("adapt").adapt.luminous_input == "motion"
+    assert load().rendered.luminous_input == load("adapt").adapt.luminous_input == "difference"
     flow = load("flow", "finetune")
     assert flow.data.source_synthetic.flow.bound == flow.finetune.flow_bound == 6
     assert flow.data.channels == 6 and load().data.channels == 3
