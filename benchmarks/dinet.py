@@ -8,7 +8,8 @@ real          `configs/dinet_infar.py:real`, rendered dark to real clips: give -
 
 Rows: the source alone (the floor), with the target's batch statistics (AdaBN), 3D-DiNet, 3D-DiNet
 with statistics of each domain, the target's own labels (the ceiling); top-1 on the target's test
-clips: mean, deviation over the seeds, each seed, CPU time of a training.
+clips: mean, deviation over the seeds, each seed, CPU time of a training. Labels of real clips: each
+fold's sessions left out in turn, pooled over the folds.
 
 What is finished in --workdir is not trained again: the same command goes on, and prints what there
 is with --only_finished. `--steps=2` shows that it runs.
@@ -37,6 +38,7 @@ ROWS = {
     "dann_apart": ("3D-DiNet, statistics of each domain", ("adabn",)),
     "oracle": ("the target's labels", ("oracle",)),
 }
+FOLDS = (1, 2, 3, 4, 5)  # of real clips
 
 
 def main() -> None:
@@ -67,7 +69,19 @@ def main() -> None:
 
 def train(args: argparse.Namespace, pair: str, row: str, seed: int) -> tuple[float, float] | None:
     """(top-1, CPU seconds; nan where it was finished before), or None where it is not to be run."""
-    folder = pathlib.Path(args.workdir, f"{pair}-{row}-{seed}")
+    folds: tuple[int, ...] = FOLDS if (pair, row) == ("real", "oracle") else (0,)
+    found = [once(args, pair, row, seed, fold) for fold in folds]
+    if not all(found):
+        return None
+    tops, clips, seconds = zip(*(one for one in found if one), strict=True)
+    return float(np.average(tops, weights=clips)), sum(seconds)
+
+
+def once(
+    args: argparse.Namespace, pair: str, row: str, seed: int, fold: int
+) -> tuple[float, float, float] | None:
+    """(top-1, clips, CPU seconds) of one training; of a fold where it is not 0."""
+    folder = pathlib.Path(args.workdir, f"{pair}-{row}-{seed}" + (f"-fold{fold}" if fold else ""))
     before = (folder / "dinet" / "done.json").exists()
     c = configs.load(f"{CONFIG}:{','.join((PAIRS[pair], *ROWS[row][1]))}")
     fields: dict[str, Any] = {
@@ -75,11 +89,12 @@ def train(args: argparse.Namespace, pair: str, row: str, seed: int) -> tuple[flo
         "source_dir": f"{args.workdir}/{pair}-source",
     }
     c.data.update(fields)
+    c.data.fold = fold or c.data.fold
     c.seed, c.dinet.steps = seed, args.steps or c.dinet.steps
     began = time.process_time()
     found = experiment.once(c, str(folder), train=not args.only_finished)
     spent = float("nan") if before else time.process_time() - began
-    return (found["numbers"]["top-1"], spent) if found else None
+    return (found["numbers"]["top-1"], found["numbers"]["n"], spent) if found else None
 
 
 def table(found: dict[str, list[tuple[float, float]]]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,7 +31,6 @@ from darkjax import (
 from darkjax import config as configs
 from darkjax.compilation import use_compilation_cache
 from darkjax.data import sources
-from darkjax.data.records import Records
 from darkjax.errors import Stopped, UserError, storage
 from darkjax.eval import collect
 from darkjax.files import write_json
@@ -132,10 +131,14 @@ def _run(
         folder = os.path.join(workdir, name)
         origins = _origins(config, name, workdir)
         now = identity.of(config, name, sources.digest(records, data), origins)
+        scored: Sequence[judge.Scored] = ()
         if mode in ("all", "train") and not finished(name, folder, now, extend):
             # Written when nothing is refused any more, so that a refusal leaves all as it was.
             begun = functools.partial(provenance.write, config, workdir, opened, mode, command)
-            outcome = _train(config, name, workdir, records, mesh, origins, extend, begun)
+            judging = judge.Judge.of(config, name, records, mesh)
+            outcome = _train(config, name, workdir, judging, origins, extend, begun)
+            if outcome.judged_at == outcome.saved_at and not config[name].keep_best:
+                scored = judging.last
             if outcome.signal is not None and not outcome.finished:
                 raise Stopped(f"stopped at step {outcome.saved_at} of {name}", outcome.signal)
             if chief:
@@ -148,7 +151,8 @@ def _run(
         if mode == "report":
             found = judge.kept(config, name, workdir, records)
         if mode != "report" or (name == config.stages[-1] and not found):
-            found = judge.evaluate(config, name, workdir, records, mesh, eval_name, brightness)
+            told = (eval_name, brightness, scored)
+            found = judge.evaluate(config, name, workdir, records, mesh, *told)
     if mode != "train" and chief:
         if not eval_name:
             path = collect.write(config, workdir, opened[config.stages[-1]], found, command)
@@ -228,8 +232,7 @@ def _train(
     config: Any,
     name: str,
     workdir: str,
-    records: Records,
-    mesh: Any,
+    judging: judge.Judge,
     origins: dict[str, str | None],
     extend: bool,
     begun: Callable[[], None],
@@ -238,15 +241,16 @@ def _train(
 
     def given() -> dict[str, dict[str, Any]]:
         folders = {source: _folder_of(config, source, workdir) for source in origins}
-        return {s: source_variables(folder, records.classes) for s, folder in folders.items()}
+        classes = judging.records.classes
+        return {s: source_variables(folder, classes) for s, folder in folders.items()}
 
     return train.run(
         config,
         name,
-        records,
+        judging.records,
         workdir=os.path.join(workdir, name),
-        mesh=mesh,
-        evaluate=judge.Judge.of(config, name, records, mesh).score,
+        mesh=judging.mesh,
+        evaluate=judging.score,
         given=given,
         origins=origins,
         extend=extend,

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -42,6 +43,9 @@ def numbers(judge: str, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(f"top-{min(5, classes)}" if n == "top-5" else n for n in rising), others
 
 
+Scored = tuple[classify.Predictions, dict[str, float]]
+
+
 @jax.jit
 def dimmed(video: jax.Array | np.ndarray, factor: float | jax.Array) -> jax.Array:
     """Clips uint8 `[..., C]`, every level times `factor`, rounded and cut at 255. Flow that is
@@ -64,6 +68,7 @@ class Judge:
       batch_size: views at a time.
       mesh: the devices.
       brightness: what levels of clips are multiplied by first (`dimmed`).
+      last: the predictions and numbers of the last `score`, where it had any.
     """
 
     stage: Any
@@ -74,6 +79,7 @@ class Judge:
     batch_size: int
     mesh: jax.sharding.Mesh
     brightness: float = 1.0
+    last: list[Scored] = dataclasses.field(default_factory=list)
     _steps: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -90,11 +96,10 @@ class Judge:
         if method.judge == "frames":
             args = (variables, self.records, self.held, self.data)
             return enhance.evaluate(method, *args)[0]
-        return self.classified(method, variables)[1]
+        self.last[:] = [self.classified(method, variables)]
+        return self.last[0][1]
 
-    def classified(
-        self, method: Any, variables: Any
-    ) -> tuple[classify.Predictions, dict[str, float]]:
+    def classified(self, method: Any, variables: Any) -> Scored:
         """Predictions and numbers, of logits or by the neighbours of embeddings."""
         if method.judge == "classes":
             found = self._seen(classify.make_predict, method, variables, self.held, self.data)
@@ -143,11 +148,13 @@ def evaluate(
     mesh: Any,
     eval_name: str = "",
     brightness: float = 1.0,
+    scored: Sequence[Scored] = (),
 ) -> dict[str, Any]:
     """Judge a stage's best checkpoint; writes its `results.json` and `predictions.npz`.
 
     With `eval_name`, on records it was not trained on, into a folder of its own: classes are
-    matched by name, and what does not match is left out and listed.
+    matched by name, and what does not match is left out and listed. `scored`: what this same
+    checkpoint was just found to give (`Judge.last`), which is not asked again.
     """
     data = configs.data_of(config, name)
     method, variables, classes = trained.load(
@@ -193,7 +200,7 @@ def evaluate(
         if jax.process_index() == 0:
             print(classify.told(unmatched, len(held)))
     placed = jax.device_put(variables, sharding.replicated(mesh))
-    found, numbers = judge.classified(method, placed)
+    found, numbers = scored[0] if scored else judge.classified(method, placed)
     if eval_name and method.judge == "classes":
         found = classify.relabelled(found, records.classes, classes)
         numbers = classify.summarise(found)

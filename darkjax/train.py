@@ -45,13 +45,15 @@ Given = Callable[[], dict[str, dict[str, Any]]]
 
 class Outcome(NamedTuple):
     """What a stage ended with; `finished` is False when it was stopped early, at `saved_at`, by the
-    signal of that number, or by `max_steps`."""
+    signal of that number, or by `max_steps`. `judged_at`: the last step that `evaluate` was called
+    at in this run."""
 
     state: states.TrainState
     method: methods.Method
     finished: bool
     saved_at: int | None
     signal: int | None
+    judged_at: int | None = None
 
 
 def run(
@@ -158,6 +160,7 @@ def run(
     save_every = stage.save_every or max(steps_per_epoch, 1)
     eval_every = stage.eval_every * steps_per_epoch if evaluate else 0
     saved_at = resume
+    judged_at = None
     stopped = False
     about = loggers.About(
         pathlib.Path(workdir).absolute().parent.name,
@@ -207,7 +210,7 @@ def run(
                             )
                             variables["fitted"] = fitted
                         if evaluate is not None and evaluates:
-                            numbers = evaluate(method, variables)
+                            numbers, judged_at = evaluate(method, variables), step
                             if numbers:
                                 writer.write(step, {f"val/{k}": v for k, v in numbers.items()})
                             score = {best: numbers[best]} if best else None
@@ -217,7 +220,7 @@ def run(
     finished = step >= total_steps
     if not finished:
         say(f"stopped at step {saved_at} of {total_steps}; the same command goes on from there")
-    return Outcome(state, method, finished, saved_at, stop.number)
+    return Outcome(state, method, finished, saved_at, stop.number, judged_at)
 
 
 def _fresh(
