@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
+from darkjax import heap
 from darkjax.errors import Stopped, UserError
 from darkjax.nearest import nearest
 
@@ -33,6 +34,7 @@ def run(main: Callable[[], int | None], closed: str = "") -> NoReturn:
     shell reports of a program that SIGPIPE ended).
     """
     status: int | None
+    heap.keep()
     try:
         try:
             status = main()
