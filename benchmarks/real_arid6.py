@@ -7,13 +7,14 @@ r"""What carries rendered clips to real ones: one table of levers for `configs/r
     python benchmarks/real_arid6.py --records=records/arid6 --flow_records=records/arid6_flow \
         --rows=rich-motion,rich-flow,rich-motion+rich-flow
 
-Rows: a world (plain, rich, filmed) and an input (gamma, motion, difference, flow), as
+Rows: a world (plain, rich, filmed, natural) and an input (gamma, motion, difference, flow), as
 `rich-motion`; a lever after them, as `rich-motion-ema`, is one change of the config. A plus between
 rows is the mean of their probabilities, seed by seed: two streams. Records with flow are made as
 `configs/real_arid6.py` says.
-  rendered clips alone: ema (the mean of the weights over the last steps), frames16, small and large
-    (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a still frame of
-    another clip over it, as StillMix), shuffle (of frames: without their order)
+  rendered clips alone: ema (the mean of the weights over the last steps), frames16, stride3 (8
+    frames of a second and a half), small and large (40 and 72 pixels), wide, deep, colour (jitter
+    of it), cutmix, still (a still frame of another clip over it, as StillMix), shuffle (of frames:
+    without their order)
   real clips without their labels: adabn (their statistics), adapt (3D-DiNet), adapt_apart (both)
   labelled real clips, for each fold with its sessions left out: finetune (eight epochs), balanced
     (the same, classes equally often), mixed (and half of every batch rendered), head (the last
@@ -45,12 +46,13 @@ from darkjax.errors import UserError
 from darkjax.ops import neighbours as ops_neighbours
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/real_arid6.py"
-WORLDS = {"plain": ("plain_world",), "rich": ("rich_world",), "filmed": ()}
+WORLDS = {name: (f"{name}_world",) for name in ("plain", "rich", "filmed")} | {"natural": ()}
 INPUTS = ("gamma", "motion", "difference", "flow")
 # Lever -> fields, of the stage that is trained ("stage.") or of the config.
 RENDERED: dict[str, dict[str, Any]] = {
     "ema": {"stage.ema": 0.99},
     "frames16": {"data.frames": 16, "data.stride": 1},
+    "stride3": {"data.stride": 3},
     "small": {"data.size": (40, 40)},
     "large": {"data.size": (72, 72)},
     "wide": {"stage.model.width": 32},
@@ -87,7 +89,7 @@ LABELLED: dict[str, dict[str, Any]] = {
 TUNED = ("finetune", "balanced", "mixed", "head")  # begin from the weights of rendered clips
 LEVERS = {**RENDERED, **UNLABELLED, **LABELLED}
 USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS if seen != "flow"]
-USUAL += [f"rich-motion-{lever}" for lever in LEVERS]
+USUAL += [f"natural-difference-{lever}" for lever in LEVERS]
 OF_FLOW = [f"{world}-flow" for world in WORLDS]
 OF_FLOW += [f"{world}-motion+{world}-flow" for world in WORLDS]
 NEIGHBOURS = 5

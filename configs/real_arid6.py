@@ -10,9 +10,10 @@ trained anything; chance is 0.167. Clips are seen at every second frame: 6 a sec
 clips, 7.5 of real ones. `python benchmarks/real_arid6.py --help` trains one of each and more.
 
 Arguments after a colon, joined by commas, in any order; of each line one:
-  plain_world, rich_world    the rendered world without what docs/data.md lists as richer; without
-                             the last three of that list: cameras that follow, people far away,
-                             one jump and low seats, as the real clips have them
+  plain_world, rich_world,   the rendered world without what docs/data.md lists as richer; without
+  filmed_world               the last four of that list: cameras that follow, people far away, one
+                             jump and low seats, people who sit down and turn as the real ones do;
+                             without the last alone
   gamma, motion, difference  what the network sees: the brightened clip, that less its median over
                              time, or what changes from frame to frame (the default)
   flow                       or its optical flow, of records as the lines below make them
@@ -47,7 +48,8 @@ from configs import common, dinet_infar, lift
 
 RICH = {"approach": 0.6, "near": 0.5, "static": 0.7, "blocks": 0.6, "lines": 0.5}
 FILMED = RICH | {"follow": 0.3, "far": 0.4, "other": 0.5}  # as the real clips are (docs/dinet.md)
-WORLDS = {"plain_world": dict.fromkeys(RICH, 0.0), "rich_world": RICH}
+NATURAL = FILMED | {"natural": 0.8}  # and as people in them move
+WORLDS = {"plain_world": dict.fromkeys(RICH, 0.0), "rich_world": RICH, "filmed_world": FILMED}
 INPUTS = ("gamma", "motion", "difference", "flow")
 FLOW = {"method": "tvl1", "bound": 6.0, "enhance": "gic"}
 WORDS = {
@@ -104,7 +106,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return c
 
 
-def rendered(world: Mapping[str, float] = FILMED) -> ml_collections.ConfigDict:
+def rendered(world: Mapping[str, float] = NATURAL) -> ml_collections.ConfigDict:
     """300 clips of each action in 150 sessions; `world`: the shares that are richer."""
     size = {"frames": 24, "height": 64, "width": 80, "fps": 12, "seed": 5}
     counts = {"clips_per_class": {"train": 300}, "groups": {"train": 150}}

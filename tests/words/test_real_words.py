@@ -86,14 +86,15 @@ def test_what_is_wrong_with_the_judged_clips_is_said_before_any_are_drawn(tmp_pa
 
 
 def test_the_worlds():
-    filmed, rich, plain = (
+    natural, filmed, rich, plain = (
         Synthetic(**load(*w).data.source_synthetic.to_dict())
-        for w in ((), ("rich_world",), ("plain_world",))
+        for w in ((), ("filmed_world",), ("rich_world",), ("plain_world",))
     )
-    assert plain.world == PLAIN and all(vars(filmed.world).values())
+    assert plain.world == PLAIN and all(vars(natural.world).values())
     later = dict.fromkeys(LATER, 0.0)
-    assert rich.world == dataclasses.replace(filmed.world, **later) != plain.world
-    assert (len(filmed.clips()), len({clip.group for clip in filmed.clips()})) == (1800, 150)
+    assert rich.world == dataclasses.replace(natural.world, **later) != plain.world
+    assert filmed.world == dataclasses.replace(natural.world, natural=0.0)
+    assert (len(natural.clips()), len({clip.group for clip in natural.clips()})) == (1800, 150)
 
 
 def test_inputs():

@@ -27,8 +27,8 @@ class Synthetic:
       frames, height, width, fps: of every clip; sizes in pixels.
       domain: the light the clips are seen in, one of the renderer's names.
       seed: of the whole dataset.
-      approach, near, static, blocks, lines, follow, far, other: shares of the clips in which the
-        world is richer (`rendering.world.World`).
+      approach, near, static, blocks, lines, follow, far, other, natural: shares of the clips in
+        which the world is richer (`rendering.world.World`).
     """
 
     name: str = "synthetic"
@@ -51,6 +51,7 @@ class Synthetic:
     follow: float = 0.0
     far: float = 0.0
     other: float = 0.0
+    natural: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be rendered before anything is drawn."""

@@ -7,6 +7,7 @@ times ``t`` [T], and a generator for its speed, phase, amplitude and handedness.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -38,6 +39,7 @@ class Act:
     travels: bool = False  # the first figure walks: the camera may follow
     beside: bool = True  # other furniture may stand about
     frontal: bool = False  # what the hands do shows only from the front
+    framed: bool = False  # a camera that is near shows who sits, and may cut the head of who stands
 
 
 Make = Callable[[Vec, Rng], Act]
@@ -111,16 +113,21 @@ def leap(t: Vec, rng: Rng) -> Act:
     return Act([pose])
 
 
-def _seated(t: Vec, rng: Rng, down: Vec, low: bool = False) -> Act:
+def _seated(t: Vec, rng: Rng, down: Vec, bow: Vec | None = None, low: bool = False) -> Act:
     """A share ``down`` [T] of the way from standing to sitting on the chair behind, or low: on a
-    kerb or on the heels."""
+    kerb or on the heels. ``bow`` [T]: how far bent over, of the most; left out: half way down."""
     pose = Pose.standing(len(t), rng)
     seat = rng.uniform(0.08, 0.2) if low else rng.uniform(0.24, 0.28)
-    bow = 4 * down * (1 - down)
+    deep = (0.4, 0.7)
+    if bow is None:
+        bow = 4 * down * (1 - down)
+    else:
+        deep = (0.6, 1.1)
+        pose.hip_z -= 0.05 * bow
     back = rng.uniform(0.17, 0.21)
     pose.hip = pose.hip * (1 - down) + (seat + 0.055) * down
     pose.hip_z -= back * down
-    pose.lean += rng.uniform(0.4, 0.7) * bow + rng.uniform(-0.05, 0.15) * down
+    pose.lean += rng.uniform(*deep) * bow + rng.uniform(-0.05, 0.15) * down
     pose.hand[..., 2] += (rng.uniform(0.12, 0.2) * np.maximum(down, bow))[:, None]
     pose.hand[..., 1] += (rng.uniform(0.05, 0.1) * down)[:, None]
     if low:
@@ -129,37 +136,65 @@ def _seated(t: Vec, rng: Rng, down: Vec, low: bool = False) -> Act:
     return Act([pose], [chair])
 
 
-def sit(t: Vec, rng: Rng, low: bool = False) -> Act:
-    """From standing down onto a chair."""
+def sit(t: Vec, rng: Rng, low: bool = False, natural: bool = False) -> Act:
+    """From standing down onto a chair; `natural`: bent over first, upright again last."""
+    if natural:
+        return _bowing(t, rng, low)
     start, end = span(t, rng)
-    return _seated(t, rng, ease(t, start, end), low)
+    return _seated(t, rng, ease(t, start, end), low=low)
 
 
-def stand(t: Vec, rng: Rng, low: bool = False) -> Act:
+def stand(t: Vec, rng: Rng, low: bool = False, natural: bool = False) -> Act:
     """From a chair up: sit, backwards in time."""
+    if natural:
+        return _bowing(t, rng, low, up=True)
     start, end = span(t, rng)
-    return _seated(t, rng, 1 - ease(t, start, end), low)
+    return _seated(t, rng, 1 - ease(t, start, end), low=low)
 
 
-def crouch_down(t: Vec, rng: Rng) -> Act:
+def _bowing(t: Vec, rng: Rng, low: bool, up: bool = False) -> Act:
+    """Bend over, move the hips below a bent back, straighten up: down onto a seat, or `up`."""
+    start, end = span(t, rng, 2.2)
+    marks = [rng.uniform(0.1, 0.25), rng.uniform(0.45, 0.6), rng.uniform(0.6, 0.75)]
+    if up:
+        marks = [1 - mark for mark in reversed(marks)]
+    leave, bent, arrive = (start + mark * (end - start) for mark in marks)
+    down = ease(t, leave, arrive)
+    bow = ease(t, start, bent) - ease(t, bent, end)
+    act = _seated(t, rng, 1 - down if up else down, bow, low)
+    if rng.uniform() < 0.6:
+        aside = ease(t, arrive, float(t[-1]) + 0.5) if up else 1 - ease(t, -0.5, leave)
+        _beside(act.poses[0], t, rng, aside)
+    act.framed = True
+    return act
+
+
+def _beside(pose: Pose, t: Vec, rng: Rng, aside: Vec) -> None:
+    """A share ``aside`` [T] of the way from the seat to where one came from or goes, in steps."""
+    pose.yaw += rng.uniform(0.2, 1.6) * rng.choice([-1.0, 1.0]) * aside
+    pose.root[:, 0] += rng.uniform(-0.4, 0.4) * aside
+    pose.root[:, 2] += rng.uniform(0.05, 0.5) * aside
+    busy = 4 * aside * (1 - aside)
+    u = rng.uniform(1.6, 2.2) * t
+    for i in (0, 1):
+        pose.foot[:, i, 1] += 0.05 * busy * pulse(u + 0.5 * i)
+
+
+def crouch_down(t: Vec, rng: Rng, natural: bool = False) -> Act:
     """From standing down onto a kerb or the heels."""
-    return sit(t, rng, low=True)
+    return sit(t, rng, low=True, natural=natural)
 
 
-def rise(t: Vec, rng: Rng) -> Act:
+def rise(t: Vec, rng: Rng, natural: bool = False) -> Act:
     """From a kerb or the heels up."""
-    return stand(t, rng, low=True)
+    return stand(t, rng, low=True, natural=natural)
 
 
-# Another way to do the same.
-OTHERWISE: dict[Make, Make] = {jump: leap, sit: crouch_down, stand: rise}
-
-
-def turn(t: Vec, rng: Rng) -> Act:
-    """The body turns about the vertical, in small steps."""
+def turn(t: Vec, rng: Rng, natural: bool = False) -> Act:
+    """The body turns about the vertical, in small steps; `natural`: sometimes by a quarter."""
     pose = Pose.standing(len(t), rng)
     start, end = span(t, rng, 2.0)
-    angle = rng.uniform(0.65, 1.25) * np.pi * rng.choice([-1.0, 1.0])
+    angle = rng.uniform(0.35 if natural else 0.65, 1.25) * np.pi * rng.choice([-1.0, 1.0])
     done = ease(t, start, end)
     pose.yaw += angle * done
     busy = 4 * done * (1 - done)
@@ -168,6 +203,17 @@ def turn(t: Vec, rng: Rng) -> Act:
     pose.twist = 0.35 * np.sign(angle) * busy
     pose.hand[..., 0] += rng.uniform(0, 0.1) * busy[:, None]
     return Act([pose])
+
+
+# Another way to do the same.
+OTHERWISE: dict[Make, Make] = {jump: leap, sit: crouch_down, stand: rise}
+NATURAL: tuple[Make, ...] = (sit, stand, crouch_down, rise, turn)  # which take `natural`
+
+
+def way(make: Make, other: bool, natural: bool) -> Make:
+    """How a clip does its action: the other way, where there is one; as people were seen to."""
+    make = OTHERWISE.get(make, make) if other else make
+    return functools.partial(make, natural=True) if natural and make in NATURAL else make
 
 
 def pick(t: Vec, rng: Rng) -> Act:

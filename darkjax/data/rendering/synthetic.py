@@ -178,6 +178,8 @@ def _film(
     ground = min(ground, 0.97 * height)
     if shot.near:  # the head is in the frame, the feet are where they may be
         ground = scale + shot.rng.uniform(0.02, 0.2) * height
+        if act.framed:
+            ground -= shot.rng.uniform(0.3, 1.0) * scale * np.ptp(act.poses[0].hip)
     view = scene.View(scale, centre, ground, stage.pitch, shake)
     if shot.follow:
         seen = _middle(act, heading + stage.swing, view)
@@ -250,8 +252,7 @@ def render(
     room = background.room(int(group), height, width, world.lines)
 
     t = np.arange(frames) / fps
-    otherwise = worlds.otherwise(world, [int(seed), int(group)])
-    act = (motions.OTHERWISE.get(make, make) if otherwise else make)(t, rng)
+    act = motions.way(make, *worlds.way(world, [int(seed), int(group)]))(t, rng)
     shot = worlds.Shot.draw(world, act.travels, [int(seed), int(group), word])
     view, heading = _film(act, t, stage, height, width, rng, shot)
     act.props += scene.furniture(act, heading, rng)

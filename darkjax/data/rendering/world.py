@@ -34,6 +34,9 @@ class World:
       far: of those who come or go: they stay far from the camera.
       other: of jumps: one, from a crouch and mostly forwards, instead of hops on the spot; of those
         who sit down or stand up: low, on a kerb or on their heels, instead of a chair.
+      natural: of those who sit down or stand up: bent over before their hips move and upright again
+        after, often with a step and a turn to the seat or away, and shown whole where they sit by a
+        camera that is near; of those who turn: a quarter at least, instead of most of a half.
     """
 
     approach: float = 0.0
@@ -44,6 +47,7 @@ class World:
     follow: float = 0.0
     far: float = 0.0
     other: float = 0.0
+    natural: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what is no share."""
@@ -58,7 +62,7 @@ class World:
         return f"World({', '.join(shown)})"
 
 
-LATER = ("follow", "far", "other")
+LATER = ("follow", "far", "other", "natural")
 ASIDE = 0.25  # share of the width: a hand that follows hurries before its man is out of the picture
 TILT = 0.13  # share of the height that it tilts: rooms end a fifth above and below the frame
 PLAIN = World()
@@ -90,9 +94,10 @@ class Shot:
         return cls(approach, near, static, blocks, follow, far, rng)
 
 
-def otherwise(world: World, entropy: list[int]) -> bool:
-    """Whether a clip has the other way to do its action (`motions.OTHERWISE`)."""
-    return bool(np.random.default_rng([*entropy, 0x1EA9]).uniform() < world.other)
+def way(world: World, entropy: list[int]) -> tuple[bool, bool]:
+    """Whether a clip does its action the other way, and naturally (`motions.way`)."""
+    other, natural = np.random.default_rng([*entropy, 0x1EA9]).uniform(size=2)
+    return bool(other < world.other), bool(natural < world.natural)
 
 
 def approach(

@@ -14,7 +14,8 @@ from darkjax.errors import UserError
 
 SMALL = {"frames": 10, "height": 40, "width": 48, "fps": 8.0}
 ALL = {"approach": 1.0, "near": 1.0, "static": 1.0, "blocks": 1.0, "lines": 1.0}
-LATER = {"follow": 1.0, "far": 1.0, "other": 1.0}  # than the records that were drawn with ALL
+FILMED = {"follow": 1.0, "far": 1.0, "other": 1.0}  # later than the records drawn with ALL
+LATER = {**FILMED, "natural": 1.0}  # and later than those with FILMED too
 PLAIN = {  # of the world before it could be richer
     ("dark", "Walk"): "29e021ec2681b217",
     ("dark", "Run"): "7daa44a5ec108d93",
@@ -26,6 +27,12 @@ RICH = {  # of the world of ALL, before it could be richer still
     ("dark", "Walk"): "55529890c885e453",
     ("dark", "Jump"): "05085a35ccd4eaf6",
     ("thermal", "Stand"): "a28fc0374226f1d1",
+}
+AS_FILMED = {  # of the world of ALL and FILMED, before anybody was natural
+    ("dark", "Walk"): "d87574da9fe057e0",
+    ("dark", "Jump"): "a3da75f1ce63e85c",
+    ("dark", "Sit"): "2dc2854ce796fc6c",
+    ("thermal", "Stand"): "6d618e2d900849ae",
 }
 
 
@@ -42,7 +49,8 @@ def heights(mask):
 @pytest.mark.parametrize(
     ("shares", "domain", "action", "digest"),
     [({}, *clip, digest) for clip, digest in PLAIN.items()]
-    + [(ALL, *clip, digest) for clip, digest in RICH.items()],
+    + [(ALL, *clip, digest) for clip, digest in RICH.items()]
+    + [(ALL | FILMED, *clip, digest) for clip, digest in AS_FILMED.items()],
 )
 def test_what_is_not_asked_for_leaves_every_bit(shares, domain, action, digest):
     size = {"frames": 6, "height": 32, "width": 40, "fps": 8.0}
@@ -59,7 +67,9 @@ def test_shards_of_before_are_taken_up_and_richer_ones_are_others():
     assert text == "d46ce017dabc670d5c21c70775a68fd01dda565a30a380ae9098d036b002690a"
     of_all = "bf1a38ca5f1153c4b43ea96ae2c046efe295e6a78e33e2deaf8d1660aadd5fe2"
     assert Synthetic(**ALL).sha256 == of_all
-    assert len({of_all, *(Synthetic(**ALL, **{k: 0.5}).sha256 for k in LATER)}) == 4
+    filmed = "8a67ca10591b0ffce5084ddc0bcd0b31a74affbd777d82ceef5aa00693b77218"
+    assert Synthetic(**ALL, **FILMED).sha256 == filmed
+    assert len({of_all, *(Synthetic(**ALL, **{k: 0.5}).sha256 for k in LATER)}) == 5
     rich = Synthetic(near=0.5)
     assert "near=0.5" in repr(rich) and "blocks" not in repr(rich)
     assert Synthetic().sha256 is None and rich.sha256 != Synthetic(near=0.6).sha256
@@ -67,15 +77,16 @@ def test_shards_of_before_are_taken_up_and_richer_ones_are_others():
 
 @pytest.mark.parametrize("name", [*ALL, *LATER])
 def test_each_share_changes_clips_in_its_own_way_alone(name):
-    action = {"approach": "Run", "far": "Run", "other": "Jump"}.get(name, "Turn")
+    action = {"approach": "Run", "far": "Run", "other": "Jump", "natural": "Sit"}.get(name, "Turn")
     given = {"approach": 1.0} if name == "far" else {}
     changed = clip(action, **given, **{name: 1.0})
     assert np.mean(changed.video != clip(action, **given).video) > 0.05
     again = clip(action, **given, **{name: 1.0})
     np.testing.assert_array_equal(changed.video, again.video)
     if action != "Turn":  # nobody comes who does not walk, far away or not, nor turns otherwise
-        found = clip("Turn", **given, **{name: 1.0})
-        np.testing.assert_array_equal(found.video, clip("Turn", **given).video)
+        same = "Walk" if name == "natural" else "Turn"
+        found = clip(same, **given, **{name: 1.0})
+        np.testing.assert_array_equal(found.video, clip(same, **given).video)
     if name == "follow":  # nor is he followed who comes
         come, followed = (clip("Run", approach=1.0, **share) for share in ({}, {name: 1.0}))
         np.testing.assert_array_equal(come.video, followed.video)
@@ -218,12 +229,71 @@ def test_who_sits_low_has_no_chair_and_goes_further_down(seed):
         assert (down[0][0] > down[0][-1]) == (usual is motions.sit)
 
 
-def test_the_other_way_is_of_its_share():
-    ways = {motions.jump: motions.leap, motions.sit: motions.crouch_down}
-    assert ways.items() <= motions.OTHERWISE.items()
-    assert motions.OTHERWISE[motions.stand] is motions.rise
-    found = [worlds.otherwise(worlds.World(other=0.3), [seed, 1]) for seed in range(400)]
-    assert 0.22 < np.mean(found) < 0.38
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_who_bows_bends_before_the_hips_move_and_straightens_after(seed, low):
+    t = np.arange(96) / 48
+    for make, sits in ((motions.sit, True), (motions.stand, False)):
+        found = make(t, np.random.default_rng(seed), low=low, natural=True)
+        pose = found.poses[0]
+        lean = pose.lean - np.interp(t, t[[0, -1]], pose.lean[[0, -1]])
+        done = (pose.hip - pose.hip[0]) / (pose.hip[-1] - pose.hip[0])
+        moving = np.flatnonzero((done > 0.02) & (done < 0.98))
+        assert (pose.hip[0] > pose.hip[-1]) == sits and bool(found.props) != low
+        assert (np.diff(done) > -1e-9).all()  # down or up once
+        # already bent over when the hips leave, still bent over when they arrive
+        assert lean[moving[0]] > 0.06 and lean[moving[-1]] > 0.06
+        assert lean.max() > 0.55 and lean[[0, -1]] == pytest.approx(0, abs=0.02)
+        bent = np.argmax(lean)
+        assert (bent > moving.mean()) == sits  # deepest near the seat, both ways
+
+
+def test_some_come_to_their_seat_and_leave_it_in_steps():
+    t = np.arange(24) / 12
+    for make, there, away in ((motions.sit, -1, 0), (motions.stand, 0, -1)):
+        poses = [make(t, np.random.default_rng(s), natural=True).poses[0] for s in range(60)]
+        far = np.array([np.hypot(*pose.root[away, [0, 2]]) for pose in poses])
+        assert 0.4 < np.mean(far > 0.02) < 0.8 and far.max() < 0.7
+        assert all(not pose.root[there].any() for pose in poses)
+        turned = np.array([abs(pose.yaw[-1] - pose.yaw[0]) for pose in poses])
+        assert (turned[far == 0] < 0.1).all() and turned.max() > 0.7
+
+
+def test_natural_turns_are_a_quarter_at_least_and_others_more():
+    t = np.arange(24) / 12
+    for natural, least in ((True, 0.35), (False, 0.65)):
+        poses = [motions.turn(t, np.random.default_rng(s), natural).poses[0] for s in range(80)]
+        turned = np.array([abs(pose.yaw[-1] - pose.yaw[0]) for pose in poses]) / np.pi
+        assert turned.min() == pytest.approx(least, abs=0.06) and 1.1 < turned.max() < 1.3
+
+
+def test_a_near_camera_shows_who_sits():
+    """Of the picture, what a seated figure covers; and the head of who stands may be cut."""
+    seated = {}
+    for natural in (0.0, 1.0):
+        masks = [clip("Sit", s, near=1.0, static=1.0, natural=natural).mask for s in range(12)]
+        seated[natural] = np.mean([mask[-1] > 0 for mask in masks])
+    assert seated[1.0] > 1.25 * seated[0.0]
+
+
+def test_the_other_way_and_the_natural_one_are_of_their_shares():
+    assert motions.way(motions.jump, True, True) is motions.leap  # nobody jumps otherwise than that
+    assert motions.way(motions.sit, True, False) is motions.crouch_down
+    assert motions.way(motions.stand, True, False) is motions.rise
+    assert motions.way(motions.stand, False, False) is motions.stand
+    assert motions.way(motions.turn, True, False) is motions.turn
+    t = np.arange(24) / 12
+    for make, low in ((motions.sit, motions.crouch_down), (motions.stand, motions.rise)):
+        for other, usual in ((False, make), (True, low)):
+            bowing = motions.way(make, other, True)(t, np.random.default_rng(0)).poses[0]
+            asked = usual(t, np.random.default_rng(0), natural=True).poses[0]
+            np.testing.assert_array_equal(bowing.lean, asked.lean)
+            assert not np.array_equal(asked.lean, usual(t, np.random.default_rng(0)).poses[0].lean)
+    found = [worlds.way(worlds.World(other=0.3, natural=0.8), [seed, 1]) for seed in range(400)]
+    other, natural = np.mean(found, 0)
+    assert 0.22 < other < 0.38 and 0.72 < natural < 0.88
+    both = np.mean([a and b for a, b in found])
+    assert both == pytest.approx(other * natural, abs=0.05)  # one does not decide the other
 
 
 def test_blocks_stay_for_several_frames_and_are_coloured():
