@@ -88,8 +88,9 @@ def jump(t: Vec, rng: Rng) -> Act:
     return Act([pose])
 
 
-def leap(t: Vec, rng: Rng) -> Act:
-    """One jump: the arms go back in a crouch, forwards and up in the air, down in the landing."""
+def leap(t: Vec, rng: Rng, natural: bool = False) -> Act:
+    """One jump: the arms go back in a crouch, forwards and up in the air, down in the landing;
+    `natural`: out of a deep crouch, bent far over."""
     pose = Pose.standing(len(t), rng)
     start, end = span(t, rng, 2.0)
     off, land = (start + (end - start) * share for share in (rng.uniform(0.4, 0.55), 0.72))
@@ -103,7 +104,7 @@ def leap(t: Vec, rng: Rng) -> Act:
     pose.root[:, 2] = far * (ease(t, off - 0.05, land + 0.05) - 0.5)
     pose.hip -= rng.uniform(0.1, 0.2) * crouch
     pose.hip_z -= 0.06 * crouch
-    pose.lean += rng.uniform(0.4, 0.8) * crouch + 0.15 * air
+    pose.lean += rng.uniform(*((0.6, 1.15) if natural else (0.4, 0.8))) * crouch + 0.15 * air
     back, up = rng.uniform(0.15, 0.3), rng.uniform(0.2, 0.55)
     swung = ease(t, off - 0.15, off + 0.1) * (1 - ease(t, land - 0.1, end))
     pose.hand[..., 2] += (0.28 * swung - back * before)[:, None]
@@ -207,12 +208,14 @@ def turn(t: Vec, rng: Rng, natural: bool = False) -> Act:
 
 # Another way to do the same.
 OTHERWISE: dict[Make, Make] = {jump: leap, sit: crouch_down, stand: rise}
-NATURAL: tuple[Make, ...] = (sit, stand, crouch_down, rise, turn)  # which take `natural`
+NATURAL: tuple[Make, ...] = (leap, sit, stand, crouch_down, rise, turn)  # which take `natural`
 
 
 def way(make: Make, other: bool, natural: bool) -> Make:
-    """How a clip does its action: the other way, where there is one; as people were seen to."""
-    make = OTHERWISE.get(make, make) if other else make
+    """How a clip does its action: the other way, where there is one; as people were seen to, who
+    never hopped on the spot."""
+    if other or (natural and make is jump):
+        make = OTHERWISE.get(make, make)
     return functools.partial(make, natural=True) if natural and make in NATURAL else make
 
 

@@ -277,12 +277,19 @@ def test_a_near_camera_shows_who_sits():
 
 
 def test_the_other_way_and_the_natural_one_are_of_their_shares():
-    assert motions.way(motions.jump, True, True) is motions.leap  # nobody jumps otherwise than that
+    assert motions.way(motions.jump, True, False) is motions.leap
+    assert motions.way(motions.jump, False, False) is motions.jump
+    assert motions.way(motions.drink, True, True) is motions.drink
     assert motions.way(motions.sit, True, False) is motions.crouch_down
     assert motions.way(motions.stand, True, False) is motions.rise
     assert motions.way(motions.stand, False, False) is motions.stand
     assert motions.way(motions.turn, True, False) is motions.turn
     t = np.arange(24) / 12
+    for other in (False, True):  # who is natural does not hop
+        deep = motions.way(motions.jump, other, True)(t, np.random.default_rng(0)).poses[0]
+        leaps = motions.leap(t, np.random.default_rng(0)).poses[0]
+        np.testing.assert_array_equal(deep.hip, leaps.hip)
+        assert deep.lean.max() > 1.2 * leaps.lean.max()
     for make, low in ((motions.sit, motions.crouch_down), (motions.stand, motions.rise)):
         for other, usual in ((False, make), (True, low)):
             bowing = motions.way(make, other, True)(t, np.random.default_rng(0)).poses[0]
