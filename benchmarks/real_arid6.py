@@ -11,10 +11,10 @@ Rows: a world (plain, rich, filmed, natural) and an input (gamma, motion, differ
 `rich-motion`; a lever after them, as `rich-motion-ema`, is one change of the config. A plus between
 rows is the mean of their probabilities, seed by seed: two streams. Records with flow are made as
 `configs/real_arid6.py` says.
-  rendered clips alone: ema (the mean of the weights over the last steps), frames16, stride3 (8
-    frames of a second and a half), small and large (40 and 72 pixels), wide, deep, colour (jitter
-    of it), cutmix, still (a still frame of another clip over it, as StillMix), shuffle (of frames:
-    without their order)
+  rendered clips alone: ema (the mean of the weights over the last steps), frames16, slow and long
+    (8 frames, every third, and 12, every second, of rendered clips of three seconds instead of
+    two), small and large (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a
+    still frame of another clip over it, as StillMix), shuffle (of frames: without their order)
   real clips without their labels: adabn (their statistics), adapt (3D-DiNet), adapt_apart (both)
   labelled real clips, for each fold with its sessions left out: finetune (eight epochs), balanced
     (the same, classes equally often), mixed (and half of every batch rendered), head (the last
@@ -52,7 +52,8 @@ INPUTS = ("gamma", "motion", "difference", "flow")
 RENDERED: dict[str, dict[str, Any]] = {
     "ema": {"stage.ema": 0.99},
     "frames16": {"data.frames": 16, "data.stride": 1},
-    "stride3": {"data.stride": 3},
+    "slow": {"data.stride": 3, "data.source_synthetic.frames": 36},
+    "long": {"data.frames": 12, "data.source_synthetic.frames": 36},
     "small": {"data.size": (40, 40)},
     "large": {"data.size": (72, 72)},
     "wide": {"stage.model.width": 32},
@@ -188,8 +189,6 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
     c.seed, c.data.dir = seed, args.flow_records if seen == "flow" else args.records
-    drawn = f"{world}-flow-clips" if seen == "flow" else f"{world}-clips"
-    c.data.source_dir = f"{args.workdir}/{drawn}"  # drawn once for all
     c.data.source_synthetic.clips_per_class.train = args.clips
     c.data.source_synthetic.groups.train = max(args.clips // 2, 1)
     c.data.views_clips = args.windows or c.data.views_clips
@@ -202,6 +201,9 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
             place = place[c.stages[-1] if name == "stage" else name]
         with place.unlocked():  # a stage's own `data` has but what differs
             place[field] = value
+    kind = ["flow"] if seen == "flow" else []
+    kind += ["long"] if lever in ("slow", "long") else []
+    c.data.source_dir = f"{args.workdir}/{'-'.join([world, *kind, 'clips'])}"  # drawn once for all
     return c
 
 
