@@ -52,8 +52,8 @@ INPUTS = ("gamma", "motion", "difference", "flow")
 RENDERED: dict[str, dict[str, Any]] = {
     "ema": {"stage.ema": 0.99},
     "frames16": {"data.frames": 16, "data.stride": 1},
-    "slow": {"data.stride": 3, "data.source_synthetic.frames": 36},
-    "long": {"data.frames": 12, "data.source_synthetic.frames": 36},
+    "slow": {},
+    "long": {},
     "small": {"data.size": (40, 40)},
     "large": {"data.size": (72, 72)},
     "wide": {"stage.model.width": 32},
@@ -67,6 +67,7 @@ RENDERED: dict[str, dict[str, Any]] = {
     "still": {},
     "shuffle": {"stage.augment.frame_shuffle.p": 1.0},
 }
+WORDS = ("slow", "long", "still")  # of the config
 UNLABELLED: dict[str, dict[str, Any]] = {
     "adabn": {"stage.adapt": "none", "stage.batch_norm": "domain"},
     "adapt": {},
@@ -185,7 +186,7 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     """The config of a row."""
     world, seen, lever = parsed(row)
     word = "adapt" if lever in UNLABELLED else "finetune" if lever in TUNED else ""
-    word = lever if lever == "still" else word
+    word = lever if lever in WORDS else word
     words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
     c.seed, c.data.dir = seed, args.flow_records if seen == "flow" else args.records

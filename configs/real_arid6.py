@@ -17,6 +17,9 @@ Arguments after a colon, joined by commas, in any order; of each line one:
   gamma, motion, difference  what the network sees: the brightened clip, that less its median over
                              time, or what changes from frame to frame (the default)
   flow                       or its optical flow, of records as the lines below make them
+  slow, long                 rendered clips of three seconds instead of two, and every third frame,
+                             or twelve frames instead of eight. A slow network knows other clips
+                             than the usual one: both together say more (docs/dinet.md)
   finetune                   then eight epochs at a small rate on labelled real clips, the sessions
                              of `data.fold` (1 to 5) left out: only those are judged
   adapt                      3D-DiNet instead, the real clips as its target without their labels
@@ -55,6 +58,7 @@ FLOW = {"method": "tvl1", "bound": 6.0, "enhance": "gic"}
 WORDS = {
     "world": tuple(WORLDS),
     "input": INPUTS,
+    "rate": ("slow", "long"),
     "training": ("finetune", "adapt"),
     "judged": ("validate",),
     "length": ("full",),
@@ -86,6 +90,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.stages = ("rendered",)
         stage.epochs, stage.eval_every, stage.save_every = 20, 0, 300
         c.rendered = stage
+        if "slow" in words or "long" in words:
+            c.data.source_synthetic.frames = 36
+            c.data.stride = 3 if "slow" in words else 2
+            c.data.frames = 12 if "long" in words else 8
         if "still" in words:
             stage.augment.still = ml_collections.ConfigDict({"p": 0.5, "limit": 0.5})
         if "full" in words:
