@@ -166,6 +166,7 @@ def evaluate(
         "checkpoint": f"best {best} of the split it was trained with" if best else "last",
         "weights": identity.origin(os.path.join(workdir, name)),
         "judged_on": _judged_on(config, name, records),
+        "records": records.digest,
     }
     if method.judge == "none":
         result = {"name": f"{name} is not judged", "numbers": {}, **judged}

@@ -54,8 +54,7 @@ class Judged(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of the records, or "" where nobody wrote it down."""
-        return str(self.results.get("judged_on", {}).get("digest", ""))
+        return streams.judged_records(self.results)
 
     def answers(self) -> tuple[np.ndarray, np.ndarray]:
         """(number of the likeliest class, its probability) of every clip."""

@@ -45,6 +45,12 @@ class Clips(NamedTuple):
         )
 
 
+def judged_records(results: Mapping[str, Any]) -> str:
+    """The digest of the records whose clips were judged, "" where nobody wrote it down; of results
+    from before it was, that of all that was trained on, which is the same without other sources."""
+    return str(results.get("records") or results.get("judged_on", {}).get("digest", ""))
+
+
 class Stream(NamedTuple):
     """What one run said of its clips: `results` is its results.json."""
 
@@ -63,8 +69,7 @@ class Stream(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of the records, or "" where nobody wrote it down."""
-        return str(self.results.get("judged_on", {}).get("digest", ""))
+        return judged_records(self.results)
 
     def training(self) -> Clips:
         """The same of the training clips.

@@ -165,7 +165,7 @@ def results(
         "brightness": [],
         "fusion": how,
         "streams": [{"name": s.name, "weights": s.results.get("weights")} for s in found],
-        "judged_on": {"digest": first.digest},
+        "records": first.digest,
     }
 
 

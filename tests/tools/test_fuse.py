@@ -15,7 +15,7 @@ FLOW = np.array([[0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.2, 0.5, 0
 KNN = np.eye(3)[[0, 1, 2, 0]]
 
 
-def stage(folder, probabilities, *, classes=CLASSES, digest="d" * 64, **arrays):
+def stage(folder, probabilities, *, classes=CLASSES, digest="d" * 64, records="", **arrays):
     """A judged stage: by `arrays`, other arrays of its predictions, or other clips."""
     who = {"clip": CLIPS, "label": LABELS, "probabilities": probabilities}
     folder.mkdir(parents=True)
@@ -25,6 +25,7 @@ def stage(folder, probabilities, *, classes=CLASSES, digest="d" * 64, **arrays):
         "classes": list(classes),
         "numbers": {"top-1": 0.5},
         "judged_on": {"digest": digest},
+        **({"records": records} if records else {}),
         "weights": f"step 3, {folder.name}",
     }
     (folder / "results.json").write_text(json.dumps(result))
@@ -170,3 +171,19 @@ def test_what_is_wrong_is_one_line(runs, tmp_path, capsys):
     out.write_text("")
     assert fuse.main([ir, flow, f"--out={out}"]) == 2
     assert f"--out={out} cannot be written" in capsys.readouterr().err
+
+
+def test_what_they_were_trained_with_does_not_make_the_judged_clips_others(runs, tmp_path, capsys):
+    """Two that saw other rendered clips, judged on the same real ones, and one of before that."""
+    one, two = (
+        stage(tmp_path / name, scores, digest=name * 64, records="d" * 64)
+        for name, scores in (("1", IR), ("2", FLOW))
+    )
+    out = tmp_path / "fused"
+    assert fuse.main([str(one), str(two), str(runs[0]), f"--out={out}"]) == 0
+    assert json.loads((out / "results.json").read_text())["records"] == "d" * 64
+    assert fuse.main([str(out), str(one)]) == 0  # what is fused can be fused again
+    other = stage(tmp_path / "3", FLOW, digest="1" * 64, records="e" * 64)
+    capsys.readouterr()
+    assert fuse.main([str(one), str(other)]) == 2
+    assert "expected clips of the same records" in capsys.readouterr().err

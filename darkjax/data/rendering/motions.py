@@ -42,7 +42,7 @@ class Act:
     framed: bool = False  # a camera that is near shows who sits, and may cut the head of who stands
 
 
-Make = Callable[[Vec, Rng], Act]
+Make = Callable[..., Act]  # of times and a generator
 
 
 def ease(t: Vec, start: float, end: float) -> Vec:
