@@ -7,14 +7,14 @@ r"""What carries rendered clips to real ones: one table of levers for `configs/r
     python benchmarks/real_arid6.py --records=records/arid6 --flow_records=records/arid6_flow \
         --rows=rich-motion,rich-flow,rich-motion+rich-flow
 
-Rows: a world (plain, rich, filmed, natural) and an input (gamma, motion, difference, flow), as
+Rows: a world (plain, rich, filmed, natural; long, which is natural and of the config's three
+seconds where they have the two of `short`) and an input (gamma, motion, difference, flow), as
 `rich-motion`; a lever after them, as `rich-motion-ema`, is one change of the config. A plus between
 rows is the mean of their probabilities, seed by seed: two streams. Records with flow are made as
 `configs/real_arid6.py` says.
-  rendered clips alone: ema (the mean of the weights over the last steps), frames16, slow and long
-    (8 frames, every third, and 12, every second, of rendered clips of three seconds instead of
-    two), small and large (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a
-    still frame of another clip over it, as StillMix), shuffle (of frames: without their order)
+  rendered clips alone: ema (the mean of the weights over the last steps), frames16, small and large
+    (40 and 72 pixels), wide, deep, colour (jitter of it), cutmix, still (a still frame of
+    another clip over it, as StillMix), shuffle (of frames: without their order)
   real clips without their labels: adabn (their statistics), adapt (3D-DiNet), adapt_apart (both)
   labelled real clips, for each fold with its sessions left out: finetune (eight epochs), balanced
     (the same, classes equally often), mixed (and half of every batch rendered), head (the last
@@ -46,14 +46,16 @@ from darkjax.errors import UserError
 from darkjax.ops import neighbours as ops_neighbours
 
 CONFIG = f"{pathlib.Path(__file__).resolve().parents[1]}/configs/real_arid6.py"
-WORLDS = {name: (f"{name}_world",) for name in ("plain", "rich", "filmed")} | {"natural": ()}
+WORLDS: dict[str, tuple[str, ...]] = {
+    **{name: (f"{name}_world", "short") for name in ("plain", "rich", "filmed")},
+    "natural": ("short",),
+    "long": (),
+}
 INPUTS = ("gamma", "motion", "difference", "flow")
 # Lever -> fields, of the stage that is trained ("stage.") or of the config.
 RENDERED: dict[str, dict[str, Any]] = {
     "ema": {"stage.ema": 0.99},
     "frames16": {"data.frames": 16, "data.stride": 1},
-    "slow": {},
-    "long": {},
     "small": {"data.size": (40, 40)},
     "large": {"data.size": (72, 72)},
     "wide": {"stage.model.width": 32},
@@ -67,7 +69,6 @@ RENDERED: dict[str, dict[str, Any]] = {
     "still": {},
     "shuffle": {"stage.augment.frame_shuffle.p": 1.0},
 }
-WORDS = ("slow", "long", "still")  # of the config
 UNLABELLED: dict[str, dict[str, Any]] = {
     "adabn": {"stage.adapt": "none", "stage.batch_norm": "domain"},
     "adapt": {},
@@ -91,7 +92,7 @@ LABELLED: dict[str, dict[str, Any]] = {
 TUNED = ("finetune", "balanced", "mixed", "head")  # begin from the weights of rendered clips
 LEVERS = {**RENDERED, **UNLABELLED, **LABELLED}
 USUAL = [f"{world}-{seen}" for world in WORLDS for seen in INPUTS if seen != "flow"]
-USUAL += [f"natural-difference-{lever}" for lever in LEVERS]
+USUAL += [f"long-difference-{lever}" for lever in LEVERS]
 OF_FLOW = [f"{world}-flow" for world in WORLDS]
 OF_FLOW += [f"{world}-motion+{world}-flow" for world in WORLDS]
 NEIGHBOURS = 5
@@ -186,10 +187,12 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     """The config of a row."""
     world, seen, lever = parsed(row)
     word = "adapt" if lever in UNLABELLED else "finetune" if lever in TUNED else ""
-    word = lever if lever in WORDS else word
+    word = lever if lever == "still" else word
     words = filter(None, (*WORLDS[world], seen, word))
     c = configs.load(f"{CONFIG}:{','.join(words)}")
     c.seed, c.data.dir = seed, args.flow_records if seen == "flow" else args.records
+    drawn = f"{world}-flow-clips" if seen == "flow" else f"{world}-clips"
+    c.data.source_dir = f"{args.workdir}/{drawn}"  # drawn once for all
     c.data.source_synthetic.clips_per_class.train = args.clips
     c.data.source_synthetic.groups.train = max(args.clips // 2, 1)
     c.data.views_clips = args.windows or c.data.views_clips
@@ -202,9 +205,6 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
             place = place[c.stages[-1] if name == "stage" else name]
         with place.unlocked():  # a stage's own `data` has but what differs
             place[field] = value
-    kind = ["flow"] if seen == "flow" else []
-    kind += ["long"] if lever in ("slow", "long") else []
-    c.data.source_dir = f"{args.workdir}/{'-'.join([world, *kind, 'clips'])}"  # drawn once for all
     return c
 
 
