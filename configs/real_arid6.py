@@ -6,9 +6,9 @@
 
 Renders 1,800 clips of the six actions (150 sessions, 64x80, three seconds, 12 frames a second),
 trains the tiny R(2+1)D of `configs/lift_arid.py:demo` on them and judges every clip of `data.dir`,
-none of which trained anything; chance is 0.167. Twelve frames are seen, every second one: 6 a second
-of rendered clips, 7.5 of real ones. `python benchmarks/real_arid6.py --help` trains one of each and
-more.
+none of which trained anything; chance is 0.167. A view is twelve frames, every second one: 6 a
+second of rendered clips, 7.5 of real ones. `python benchmarks/real_arid6.py --help` trains one of
+each and more.
 
 Arguments after a colon, joined by commas, in any order; of each line one:
   plain_world, rich_world,   the rendered world without what docs/data.md lists as richer; without
