@@ -221,7 +221,7 @@ def arid6(c: ml_collections.ConfigDict) -> None:
     tiny(r)
     r.label_smoothing = 0.1
     r.data.sources = (("source", 1.0, True),)
-    r.data.source_synthetic = real_arid6.rendered(real_arid6.RICH)
+    r.data.source_synthetic = real_arid6.rendered(real_arid6.RICH, seconds=2)
     r.data.split, r.data.train_split, r.data.eval_split = "official", "train", "train"
     c.stages = ("rendered", *c.stages)
     stages = ((r, 16, 24, 60), (c.pretrain, 30, 32, 20), (c.teacher, 15, 16, 20),

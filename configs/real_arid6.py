@@ -77,7 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         stage.luminous_input = seen
         c.data.synthetic = None
         named = [WORLDS[word] for word in words if word in WORLDS]
-        c.data.source_synthetic = rendered(*named)
+        c.data.source_synthetic = rendered(*named, seconds=2 if "short" in words else 3)
         if seen == "flow":
             c.data.channels, c.data.source_synthetic.flow = 6, ml_collections.ConfigDict(FLOW)
             stage.flow_method, stage.flow_bound = FLOW["method"], FLOW["bound"]
@@ -85,14 +85,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             stage.mean, stage.std = (128 / 255, 128 / 255, 0.0), (0.1, 0.1, 0.1)
         c.data.sources = (("source", 1.0, True),)
         c.data.train_split = c.data.eval_split = "train"
-        c.data.frames, c.data.stride = 12, 2
+        c.data.frames, c.data.stride = 8 if "short" in words else 12, 2
         c.data.crop, c.data.scale = "resized", (0.6, 1.0)
         c.data.views_clips, c.data.views_crops = 10, 3
         c.stages = ("rendered",)
         stage.epochs, stage.eval_every, stage.save_every = 20, 0, 300
         c.rendered = stage
-        if "short" in words:
-            c.data.source_synthetic.frames, c.data.frames = 24, 8
         if "still" in words:
             stage.augment.still = ml_collections.ConfigDict({"p": 0.5, "limit": 0.5})
         if "full" in words:
@@ -113,9 +111,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return c
 
 
-def rendered(world: Mapping[str, float] = NATURAL) -> ml_collections.ConfigDict:
+def rendered(world: Mapping[str, float] = NATURAL, seconds: int = 3) -> ml_collections.ConfigDict:
     """300 clips of each action in 150 sessions; `world`: the shares that are richer."""
-    size = {"frames": 36, "height": 64, "width": 80, "fps": 12, "seed": 5}
+    size = {"frames": 12 * seconds, "height": 64, "width": 80, "fps": 12, "seed": 5}
     counts = {"clips_per_class": {"train": 300}, "groups": {"train": 150}}
     return common.synthetic(**counts, **size, **world)
 
