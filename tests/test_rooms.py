@@ -12,8 +12,8 @@ PACKAGE = ROOT / "darkjax"
 
 # What every room may use; these use nothing but one another.
 BASE = {
-    "architectures", "channels", "checksums", "closing", "compilation", "errors", "files", "lock",
-    "nearest", "npy", "program", "version",
+    "architectures", "channels", "checksums", "closing", "compilation", "errors", "files", "heap",
+    "lock", "nearest", "npy", "program", "version",
 }  # fmt: skip
 # Rooms that know little: what each may use besides.
 LOW = {
