@@ -124,15 +124,15 @@ def test_the_shipped_box_answers():
     assert (boxed.SHIPPED / boxed.WEIGHTS).stat().st_size <= boxed.MOST
     box.only_rendered(shipped)
     card = (boxed.SHIPPED / boxed.CARD).read_text()
-    assert "0.727 of 150 clips" in card and "best of five trainings" in card
+    assert "0.767 of 150 clips" in card and "first of five trainings" in card
 
 
 def test_the_shipped_box_is_right_of_real_clips_as_often_as_its_card_says(shared):
-    """Of every third video itself, not of records: 44 of 54, of all of them 109 of 150; other
+    """Of every third video itself, not of records: 35 of 54, of all of them 115 of 150; other
     machines round a few answers otherwise."""
     shipped, right = darkjax.load("box"), 0
     for name in shipped.classes:
         files = sorted((shared / "data" / "arid6" / "train" / name).glob("*.mp4"))
         assert len(files) == 25
         right += sum(shipped.predict(file)[0].name == name for file in files[::3])
-    assert right == pytest.approx(44, abs=2)
+    assert right == pytest.approx(35, abs=2)
