@@ -21,9 +21,9 @@ def keep() -> bool:
     """Keep what is freed for what is allocated next, before JAX begins its threads.
 
     XLA allocates the buffers of a step anew at every step. glibc gives blocks of that size back to
-    the kernel, which hands out zeroed pages of 4 KiB the next time: a fifth of a training on the
-    CPU (docs/training.md). So all threads share one heap, which is never trimmed and begins in
-    pages of 2 MiB where the kernel has them for who asks.
+    the kernel, which hands out zeroed pages of 4 KiB the next time (docs/training.md has what that
+    costs). So all threads share one heap, which is never trimmed and begins in pages of 2 MiB where
+    the kernel has them for who asks.
 
     Returns:
       Whether it was done: not for an accelerator, not without glibc, and not where the environment
