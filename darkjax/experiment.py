@@ -151,8 +151,9 @@ def _run(
         if mode == "report":
             found = judge.kept(config, name, workdir, records)
         if mode != "report" or (name == config.stages[-1] and not found):
-            told = (eval_name, brightness, scored)
-            found = judge.evaluate(config, name, workdir, records, mesh, *told)
+            found = judge.evaluate(
+                config, name, workdir, records, mesh, eval_name, brightness, scored
+            )
     if mode != "train" and chief:
         if not eval_name:
             path = collect.write(config, workdir, opened[config.stages[-1]], found, command)

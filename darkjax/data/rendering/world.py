@@ -36,8 +36,8 @@ class World:
         who sit down or stand up: low, on a kerb or on their heels, instead of a chair.
       natural: of those who sit down or stand up: bent over before their hips move and upright again
         after, often with a step and a turn to the seat or away, and shown whole where they sit by a
-        camera that is near; of those who turn: a quarter at least, instead of most of a half; of
-        jumps: one, as `other`, out of a deep crouch.
+        camera that is near; of those who turn: by a quarter too, or somewhat less; of jumps: one,
+        as `other`, out of a deep crouch.
     """
 
     approach: float = 0.0

@@ -259,7 +259,7 @@ def test_some_come_to_their_seat_and_leave_it_in_steps():
         assert (turned[far == 0] < 0.1).all() and turned.max() > 0.7
 
 
-def test_natural_turns_are_a_quarter_at_least_and_others_more():
+def test_natural_turns_are_a_quarter_too_and_others_more():
     t = np.arange(24) / 12
     for natural, least in ((True, 0.35), (False, 0.65)):
         poses = [motions.turn(t, np.random.default_rng(s), natural).poses[0] for s in range(80)]
