@@ -23,7 +23,7 @@ import numpy as np
 
 from darkjax import boxed, channels, checkpoint, intake, methods, run_data, spec, trained
 from darkjax import config as configs
-from darkjax.data import decode
+from darkjax.data import decode, sampling
 from darkjax.data.flow import Recipe
 from darkjax.data.resize import resize_clip
 from darkjax.data.shards import LUMA
@@ -73,10 +73,11 @@ class Model:
 
     @property
     def span(self) -> int:
-        """Frames from the first to the last of a view, at `fps`."""
+        """Frames from the first to the last of a view (of the longest, by `deltas`), at `fps`."""
         if self.views.sampling == "segments":
             return self.views.frames
-        return (self.views.frames - 1) * self.views.stride + 1
+        stride = max(self.views.deltas, default=self.views.stride)
+        return sampling.span(self.views.frames, stride)
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
         """The frames of a video file at `fps`, uint8 [T, H, W, C].

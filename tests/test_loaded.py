@@ -255,3 +255,13 @@ def test_the_report_shows_what_was_enhanced_where_something_was(made, monkeypatc
         assert shown.looked == "Looked at" and shown.attention.min() >= 0
         assert shown.attention.ndim == 3 and np.isfinite(shown.attention).all()
     np.testing.assert_array_equal(gamma.frames, same.frames)
+
+
+def test_the_span_is_of_the_longest_delta(model):
+    """A window of live labels, or of `predict`, holds a view at every distance between frames."""
+
+    def span(**fields):
+        views = dataclasses.replace(model.views, frames=4, views_clips=3, **fields)
+        return dataclasses.replace(model, views=views).span
+
+    assert [span(stride=2), span(deltas=(1, 3, 2)), span(sampling="segments")] == [7, 10, 4]

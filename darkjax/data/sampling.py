@@ -69,26 +69,33 @@ def spaced_clips(num_frames: int, frames: int, stride: int, count: int) -> np.nd
     return np.stack([dense_clip(int(s + 0.5), num_frames, frames, stride) for s in ends])
 
 
+def held_deltas(num_frames: int, frames: int, deltas: Sequence[int]) -> list[int]:
+    """The distances between frames whose span the clip holds; the smallest where none is."""
+    held = [delta for delta in deltas if span(frames, delta) <= num_frames]
+    return held or [min(deltas)]
+
+
 def random_delta(
     num_frames: int, frames: int, deltas: Sequence[int], rng: np.random.Generator
 ) -> int:
-    """One of the distances between frames whose span the clip holds; the smallest where none is.
+    """One of `held_deltas`.
 
     "Delta-sampling" (Hira et al., arXiv:2107.05202) of several distances; its rule is not known.
     """
-    held = [delta for delta in deltas if span(frames, delta) <= num_frames] or [min(deltas)]
+    held = held_deltas(num_frames, frames, deltas)
     return int(held[rng.integers(len(held))])
 
 
 def spaced_deltas(num_frames: int, frames: int, deltas: Sequence[int], count: int) -> np.ndarray:
-    """`count` dense clips that take the distances in turn: int64 [count, frames].
+    """`count` dense clips that take the `held_deltas` in turn: int64 [count, frames].
 
     Those of one distance are the `spaced_clips` of it: `count` as many as there are distances is
     the centre clip at each.
     """
+    held = held_deltas(num_frames, frames, deltas)
     found = np.empty((count, frames), np.int64)
-    for turn, delta in enumerate(deltas[:count]):
-        rows = found[turn :: len(deltas)]
+    for turn, delta in enumerate(held[:count]):
+        rows = found[turn :: len(held)]
         rows[:] = spaced_clips(num_frames, frames, delta, len(rows))
     return found
 

@@ -222,11 +222,12 @@ def _section(title: str, cards: Sequence[str]) -> str:
 def _facts(records: Records, data: Any, config: str, counts: str) -> str:
     cut = f"{data.crop} windows" + (f" of {data.scale[0]:g} to {data.scale[1]:g} of the area"
                                     if data.crop == "resized" else "")  # fmt: skip
+    stride = " or ".join(map(str, data.deltas or (data.stride,)))
     told = {
         "Records": f"{records.directory}, digest {records.digest[:12]}",
         "Config": config or "the default fields",
         "Clips": counts,
-        "Frames": f"{data.frames} {data.sampling}, stride {data.stride}",
+        "Frames": f"{data.frames} {data.sampling}, stride {stride}",
         "Pixels": f"{data.size[0]}x{data.size[1]}, {cut}" + ", half mirrored" * bool(data.flip),
         "Evaluation": f"{data.views_clips or 'all'} clips x {data.views_crops} crops",
         "Balance": data.balance,

@@ -56,6 +56,13 @@ def test_evaluation_takes_the_deltas_in_turn():
         np.testing.assert_array_equal(found, sampling.spaced_clips(20, 3, 2, count))
 
 
+def test_evaluation_leaves_out_deltas_that_the_clip_does_not_hold():
+    # As training does: of 6 frames three span 3 and 5, not 9, and none begins again in a view.
+    found = sampling.spaced_deltas(6, 3, (1, 2, 4), 3)
+    np.testing.assert_array_equal(found, [[0, 1, 2], [1, 3, 5], [3, 4, 5]])
+    np.testing.assert_array_equal(sampling.spaced_deltas(2, 3, (4, 1), 2), [[0, 1, 0]] * 2)
+
+
 @pytest.mark.parametrize(
     ("num_frames", "frames", "stride", "starts"),
     [(100, 16, 1, range(0, 96, 16)), (16, 16, 1, [0]), (31, 16, 1, [0]), (40, 5, 4, [0, 20]),
