@@ -111,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=0, help="of every training, not epochs")
     parser.add_argument("--clips", type=int, default=300, help="rendered ones of a class")
     parser.add_argument("--windows", type=int, default=0, help="over time, of a judged clip")
+    parser.add_argument(
+        "--crops", type=int, default=0, help="of a window: 10 has mirror images too"
+    )
     parser.add_argument("--folds", type=int, default=FOLDS, help="with labels: the first so many")
     parser.add_argument("--workdir", default="runs/real_arid6_tables")
     parser.add_argument("--only_finished", action="store_true", help="train nothing")
@@ -164,8 +167,9 @@ def judged(args: argparse.Namespace, row: str, seed: int) -> Found | None:
         return None
     if lever == "knn":
         records = args.flow_records if seen == "flow" else args.records
-        windows = load(args, row, seed).data.views_clips
-        return neighbours(args, records, windows, f"{args.workdir}/{start}", f"{row}-{seed}")
+        data = load(args, row, seed).data
+        views = {"views_clips": data.views_clips, "views_crops": data.views_crops}
+        return neighbours(args, records, views, f"{args.workdir}/{start}", f"{row}-{seed}")
     whole: Found = {}
     for fold in range(1, args.folds + 1):
         c = load(args, row, seed)
@@ -196,6 +200,7 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
     c.data.source_synthetic.clips_per_class.train = args.clips
     c.data.source_synthetic.groups.train = max(args.clips // 2, 1)
     c.data.views_clips = args.windows or c.data.views_clips
+    c.data.views_crops = args.crops or c.data.views_crops
     for stage in c.stages:
         c[stage].steps = args.steps
     for path, value in LEVERS.get(lever, {}).items():
@@ -209,17 +214,17 @@ def load(args: argparse.Namespace, row: str, seed: int) -> Any:
 
 
 def neighbours(
-    args: argparse.Namespace, folder: str, windows: int, run: str, name: str
+    args: argparse.Namespace, folder: str, views: dict[str, int], run: str, name: str
 ) -> Found | None:
     """What the nearest labelled real clips of other folds say, by the features of a run."""
     file, records = pathlib.Path(args.workdir, name, "predictions.npz"), Records(folder)
-    of = f"{identity.origin(f'{run}/rendered')} {records.digest} {NEIGHBOURS} {windows}"
+    of = f"{identity.origin(f'{run}/rendered')} {records.digest} {NEIGHBOURS} {views}"
     if not file.exists() or np.load(file).get("of") != of:
         if args.only_finished:
             return None
         model = loaded.load(run)
-        views = dataclasses.replace(model.views, views_clips=windows)  # not those it was trained by
-        model = dataclasses.replace(model, views=views)
+        own = dataclasses.replace(model.views, **views)  # not those it was trained by
+        model = dataclasses.replace(model, views=own)
         rows = records.select("train")
         clips = [records.clips[int(records.meta["clip"][row])] for row in rows]
         frames = (  # of records with flow the colours: a model makes its own of them

@@ -95,8 +95,13 @@ def test_streams_are_of_the_same_clips(bench):
 
 
 def test_every_lever_is_a_field_of_its_row_and_of_no_other(bench):
-    args = argparse.Namespace(records="real", workdir="w", clips=4, steps=7, windows=0)
+    args = argparse.Namespace(records="real", workdir="w", clips=4, steps=7, windows=0, crops=0)
     plain = bench.load(args, "rich-motion", 0)
+    assert (plain.data.views_clips, plain.data.views_crops) == (10, 3)
+    judged = bench.load(
+        argparse.Namespace(**vars(args) | {"windows": 5, "crops": 10}), "rich-motion", 0
+    )
+    assert changed(plain, judged) == {"data.views_clips", "data.views_crops"}
     seen = {}
     for lever in bench.LEVERS:
         c = bench.load(args, f"rich-motion-{lever}", 0)
@@ -153,7 +158,9 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
 
         def embed(self, video, fps=None):
             row = next(at)
-            assert video.shape == (4, 36, 40, 3) and self.views.views_clips == asked[-1]
+            views = self.views
+            assert video.shape == (4, 36, 40, 3)
+            assert (views.views_clips, views.views_crops) == asked[-1]
             wrong = records.meta["fold"][row] == 1
             return 9.0 * np.eye(2, dtype=np.float32)[records.meta["label"][row] ^ wrong]
 
@@ -161,7 +168,7 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
     monkeypatch.setattr(
         bench.Records, "read_frames", lambda *at: np.repeat(read(*at), 1 + (seen == "flow"), -1)
     )
-    asked, own = [10], ViewConfig(frames=8, size=(56, 56), views_clips=5)
+    asked, own = [(10, 3)], ViewConfig(frames=8, size=(56, 56), views_clips=5)
     monkeypatch.setattr(bench.loaded, "load", lambda run: Stub(own))
     flags = [f"--records={tmp_path / 'real'}", f"--rows=rich-{seen}-knn", "--seeds=1"]
     flags += [f"--flow_records={tmp_path / 'real'}"] * (seen == "flow")
@@ -177,6 +184,9 @@ def test_neighbours_are_of_other_folds(seen, bench, runs, monkeypatch, tmp_path)
     at = iter(rows)
     assert bench.main(again) == 0 and next(at, None) is None  # all of them again
     at = iter(rows)
-    asked.append(3)
+    asked.append((3, 3))
     monkeypatch.setattr(bench, "trained", lambda args, config, name: {0: (0, np.ones(2))})
     assert bench.main([*again, "--windows=3"]) == 0 and next(at, None) is None
+    at = iter(rows)
+    asked.append((3, 10))
+    assert bench.main([*again, "--windows=3", "--crops=10"]) == 0 and next(at, None) is None
