@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -125,6 +126,15 @@ def test_the_shipped_box_answers():
     box.only_rendered(shipped)
     card = (boxed.SHIPPED / boxed.CARD).read_text()
     assert "0.767 of 150 clips" in card and "first of five trainings" in card
+
+
+def test_the_readme_says_what_the_card_says():
+    card = (boxed.SHIPPED / boxed.CARD).read_text()
+    accuracy, clips = re.search(r"top-1 (0\.\d+) of (\d+) clips", card).groups()
+    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    assert f"recognises {100 * float(accuracy):.1f} % of {clips} real dark clips" in " ".join(
+        readme.read_text().split()
+    )
 
 
 def test_the_shipped_box_is_right_of_real_clips_as_often_as_its_card_says(shared):
