@@ -222,7 +222,7 @@ def _section(title: str, cards: Sequence[str]) -> str:
 def _facts(records: Records, data: Any, config: str, counts: str) -> str:
     cut = f"{data.crop} windows" + (f" of {data.scale[0]:g} to {data.scale[1]:g} of the area"
                                     if data.crop == "resized" else "")  # fmt: skip
-    stride = " or ".join(map(str, data.deltas or (data.stride,)))
+    stride = " or ".join(map(str, data.get("deltas") or (data.stride,)))
     told = {
         "Records": f"{records.directory}, digest {records.digest[:12]}",
         "Config": config or "the default fields",
