@@ -31,7 +31,7 @@ class ViewConfig:
       frames: frames of a view.
       stride: frames from one to the next ("dense").
       deltas: several distances instead of `stride` ("dense"): each training view has one of those
-        that the clip is long enough for, the evaluation views of a clip have them in turn (so
+        that the clip is long enough for, the evaluation views of a clip have those in turn (so
         `views_clips` of as many sees each once).
       sampling: "dense" (evenly spaced from a random start) or "segments" (one of each part).
       size: (height, width) of a view, in pixels.

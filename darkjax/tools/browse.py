@@ -102,8 +102,8 @@ def defaults(records: Records) -> ml_collections.ConfigDict:
             "split": "official", "protocol": "", "train_split": "train", "eval_split": "test",
             "fold": 1, "random_share": 0.2, "random_seed": 0, "allow_leaky_split": False,
             "read": "mmap", "check_crc": False, "sources": (), "balance": "none",
-            "train_views": 1, "frames": 30, "stride": 1, "sampling": "dense", "size": (224, 224),
-            "crop": "resized", "scale": (0.7, 1.0), "centre": (), "flip": False,
+            "train_views": 1, "frames": 30, "stride": 1, "deltas": (), "sampling": "dense",
+            "size": (224, 224), "crop": "resized", "scale": (0.7, 1.0), "centre": (), "flip": False,
             "views_clips": 1, "views_crops": 1,
         }
     )  # fmt: skip
@@ -222,7 +222,7 @@ def _section(title: str, cards: Sequence[str]) -> str:
 def _facts(records: Records, data: Any, config: str, counts: str) -> str:
     cut = f"{data.crop} windows" + (f" of {data.scale[0]:g} to {data.scale[1]:g} of the area"
                                     if data.crop == "resized" else "")  # fmt: skip
-    stride = " or ".join(map(str, data.get("deltas") or (data.stride,)))
+    stride = " or ".join(map(str, data.deltas or (data.stride,)))
     told = {
         "Records": f"{records.directory}, digest {records.digest[:12]}",
         "Config": config or "the default fields",

@@ -174,6 +174,9 @@ def test_a_config_says_what_is_seen(tmp_path, tiny_folder):
     assert browse.main([*flags, "--config.data.crop=centre", "--stage=teacher"]) == 0
     text = (tmp_path / "a.html").read_text()
     assert "32x32, centre windows" in text and "window 32x32 at y 2, x 4" in text
+    assert "dense, stride 3<" in text
+    assert browse.main([*flags, "--config.data.deltas=(1,2)", "--stage=teacher"]) == 0
+    assert "dense, stride 1 or 2<" in (tmp_path / "a.html").read_text()
     for more, said in (
         (["--stage=student"], "--stage=student: "),
         (["--config.data.crop=center"], "data.crop=center: expected"),
