@@ -273,17 +273,26 @@ def _first_version(folder: pathlib.Path) -> bool:
     return not (folder / "arrays").exists() and "collections" not in _metadata(folder / "state")
 
 
+def reader() -> ocp.Checkpointer:
+    """What reads an item in this process alone, of however many: process 0 reads a run's weights
+    for the report when the others have ended, and orbax's own reader would wait for them."""
+    here = jax.process_index()
+    one = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=one)
+    return ocp.Checkpointer(handler, multiprocessing_options=one)
+
+
 def _metadata(item: pathlib.Path) -> dict[str, Any]:
     """The tree of an item with what is known of each array."""
-    with ocp.PyTreeCheckpointer() as reader:
-        return reader.metadata(item).item_metadata.tree
+    with reader() as alone:
+        return alone.metadata(item).item_metadata.tree
 
 
 def _read(item: pathlib.Path, wanted: Any) -> dict[str, Any]:
     """Some arrays of an item, as numpy."""
     args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-    with ocp.PyTreeCheckpointer() as reader:
-        return reader.restore(
+    with reader() as alone:
+        return alone.restore(
             item, args=ocp.args.PyTreeRestore(item=wanted, restore_args=args, partial_restore=True)
         )
 

@@ -192,6 +192,8 @@ class Trial:
         if args.sample and args.sample < len(every):
             chosen = random.Random(0).sample(range(len(every)), args.sample)
             tried = [every[i] for i in sorted(chosen)]
+        if session.testsfailed or not session.items:
+            raise pytest.UsageError("tests that could not be collected kill no mutant")
         known = {}
         if args.out and os.path.exists(args.out):
             lines = pathlib.Path(args.out).read_text().splitlines()
@@ -282,6 +284,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="ask again for those that survived")
     args, more = parser.parse_known_args()
     os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))  # as `python -m pytest` has it: tests import configs
     phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # the smallest is not asked for
     hypothesis.settings.register_profile("mutants", phases=phases, database=None)
     hypothesis.settings.load_profile("mutants")

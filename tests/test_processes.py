@@ -47,8 +47,11 @@ def launch(tiny_folder, workdir, **options):
 
 
 def finish(log, process):
-    code = process.wait(timeout=240)
-    log.close()
+    try:
+        code = process.wait(timeout=240)
+    finally:
+        process.kill()  # one that waits for ever
+        log.close()
     with open(log.name) as f:
         return code, f.read()
 
@@ -57,12 +60,15 @@ def losses(text):
     return json.loads(re.search(r"^LOSSES (.*)$", text, re.M)[1])
 
 
-def launch_two(tiny_folder, workdir, **options):
-    tiny_run.records(tiny_run.config(tiny_folder))  # rendered once, before both need it
+def free_port():
     with socket.socket() as s:
         s.bind(("localhost", 0))
-        port = s.getsockname()[1]
-    options = {"processes": 2, "port": port, **options}
+        return s.getsockname()[1]
+
+
+def launch_two(tiny_folder, workdir, **options):
+    tiny_run.records(tiny_run.config(tiny_folder))  # rendered once, before both need it
+    options = {"processes": 2, "port": free_port(), **options}
     return [launch(tiny_folder, workdir, process=p, **options) for p in range(2)]
 
 
@@ -160,14 +166,14 @@ def test_killed_while_writing_a_checkpoint_resumes_from_the_last_whole_one(tiny_
     assert int(outcome.state.step) == whole[-1] + 2
 
 
-def program(tiny_folder, tmp_path, *flags, under=(), **options):
-    """`python -m darkjax.main` on the tiny experiment, its output in files."""
+def program(tiny_folder, tmp_path, *flags, under=(), log="log", **options):
+    """`python -m darkjax.main` on the tiny experiment, its output in a file."""
     tiny_run.records(tiny_run.config(tiny_folder))
     config = f"--config=tests/tiny_config.py:{tiny_folder}"
     command = [sys.executable, "-m", "darkjax.main", config, f"--workdir={tmp_path / 'run'}"]
     env = {**os.environ, "JAX_PLATFORMS": "cpu"}
     env |= {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    log = open(tmp_path / "log", "w")  # noqa: SIM115 - closed by finish
+    log = open(tmp_path / log, "w")  # noqa: SIM115 - closed by finish
     return log, subprocess.Popen(
         [*under, *command, *flags],
         cwd=tiny_run.ROOT,
@@ -190,6 +196,26 @@ def test_a_program_that_is_stopped_says_so_and_exits_as_clusters_expect(tiny_fol
     assert f"resumed from the checkpoint of step {steps[0]}" in text
     assert steps[1] > steps[0]
     assert checkpoint.read_meta(tmp_path / "run/teacher/checkpoints")["step"] == steps[1]
+
+
+def test_two_processes_end_with_the_report_that_one_of_them_writes(tiny_folder, tmp_path):
+    port = free_port()
+    pair = [
+        program(
+            tiny_folder,
+            tmp_path,
+            f"--coordinator_address=localhost:{port}",
+            "--num_processes=2",
+            f"--process_id={i}",
+            "--config.teacher.steps=2",
+            log=f"log-{i}",
+        )
+        for i in range(2)
+    ]
+    (code, text), (other, silent) = [finish(*p) for p in pair]
+    assert (code, other) == (0, 0), text + silent
+    assert f"report: {tmp_path / 'run/report.html'}" in text and "report: " not in silent
+    assert (tmp_path / "run/report.html").stat().st_size
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tiny_folder, tmp_path, monkeypatch):

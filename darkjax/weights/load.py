@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jaxtyping import Array, Float
 
-from darkjax import checksums, models
+from darkjax import checkpoint, checksums, models
 from darkjax.errors import UserError
 from darkjax.weights import card as cards
 from darkjax.weights.arch import Preprocess
@@ -59,7 +59,7 @@ def load(directory: str | os.PathLike[str]) -> Weights:
     try:
         if (item / checksums.NAME).exists():  # not in folders of earlier versions
             checksums.check(item)
-        with ocp.PyTreeCheckpointer() as reader:
+        with checkpoint.reader() as reader:
             tree = reader.metadata(item).item_metadata.tree
             args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
             found = reader.restore(item, args=ocp.args.PyTreeRestore(item=tree, restore_args=args))
@@ -76,7 +76,7 @@ def load(directory: str | os.PathLike[str]) -> Weights:
 def shapes(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """What `load(directory).variables` would be, as `jax.ShapeDtypeStruct`s: no array is read."""
     cards.read(directory)
-    with ocp.PyTreeCheckpointer() as reader:
+    with checkpoint.reader() as reader:
         item = epath.Path(directory).absolute() / VARIABLES
         tree = reader.metadata(item).item_metadata.tree
     found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

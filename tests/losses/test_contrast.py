@@ -84,12 +84,16 @@ def test_base_temperature_is_the_factor_of_the_authors_code():
     near(losses.supcon(FEATURES, LABELS, 0.1, base_temperature=0.07), plain * 0.1 / 0.07)
 
 
-def test_masked_equals_left_out_whatever_stands_there():
+@pytest.mark.parametrize("labelled", [True, False])
+def test_masked_equals_left_out_whatever_stands_there(labelled):
     mask = jnp.asarray([1.0, 0, 1, 1, 0, 1, 1, 1])
     kept = np.flatnonzero(mask)
 
     def total(features, labels, mask=None):
-        values = losses.supcon(features, labels, TEMPERATURE, mask=mask)
+        if labelled:
+            values = losses.supcon(features, labels, TEMPERATURE, mask=mask)
+        else:
+            values = losses.nt_xent(features, TEMPERATURE, mask=mask)
         return values.sum(), values
 
     poisoned = jnp.where(mask[:, None, None] > 0, FEATURES, jnp.nan)
