@@ -157,6 +157,26 @@ def test_poisoned_labels_of_who_is_not_learnt_change_no_bit(adapt, batch_norm, m
     assert stepped(method, variables, clips(labels=learnt))[0] != one[0]
 
 
+def test_padding_never_weighs_and_without_a_label_only_in_the_domain_loss(monkeypatch):
+    padding.small_networks(monkeypatch)
+    method = made()
+    variables = method.init(jax.random.key(0), clips())
+    half = {**clips(), "mask": jnp.asarray([1.0, 1, 0, 0, 1, 1, 0, 0])}
+    gone = np.asarray([2, 3, 6, 7])
+    first = stepped(method, variables, half)
+    for label in range(3):
+        rubbish = {"video": half["video"].at[gone].set(clips(7)["video"][gone]),
+                   "label": half["label"].at[gone].set(label)}  # fmt: skip
+        exactly(stepped(method, variables, {**half, **rubbish})[:2], first[:2])
+        counted = stepped(method, variables, {**half, **rubbish, "mask": jnp.ones(8)})
+        assert counted[0] != first[0]  # that could have failed
+    whole = stepped(method, variables, clips())[1]
+    unknown = stepped(method, variables, clips(labels=(0, 1, -1, -1, 0, 1, 2, 2)))[1]
+    assert unknown["domain_loss"] == whole["domain_loss"] != first[1]["domain_loss"]
+    for name in ("action_loss", "source_accuracy"):
+        assert unknown[name] == first[1][name]
+
+
 def test_without_labels_in_the_records_the_targets_accuracy_is_not_logged():
     method = made((PARTS[0], PARTS[1]._replace(labelled=False)))
     variables = method.init(jax.random.key(0), clips())
@@ -205,6 +225,7 @@ def test_shared_statistics_are_of_both_and_frozen_ones_of_the_weights(monkeypatc
     method = made()
     variables = method.init(jax.random.key(0), clips())
     assert "source_stats" not in variables
+    exactly(method.of_source(variables), variables)  # both domains are looked at by the same
     apart = made(batch_norm="domain")
     shared, both = (
         stepped(m, m.init(jax.random.key(0), clips()), clips())[2] for m in (method, apart)
