@@ -26,7 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from darkjax import checkpoint_steps, checksums, optim
+from darkjax import checkpoint_steps, checksums, optim, process
 from darkjax.errors import UserError
 from darkjax.state import TrainState
 
@@ -66,7 +66,7 @@ class Checkpointer:
 
     def __init__(self, directory: str | os.PathLike[str], best: str | None = None):
         self._directory = pathlib.Path(directory).absolute()
-        self.lines = tuple(_agreed(lambda: checkpoint_steps.set_aside(self._directory)))
+        self.lines = tuple(process.by_first(lambda: checkpoint_steps.set_aside(self._directory)))
         policies = ocp.checkpoint_managers
         # Two, so that a damaged one costs the steps since the one before it, not the run.
         keep: list[Any] = [policies.LatestN(2)]
@@ -310,27 +310,6 @@ def read_meta(directory: str | os.PathLike[str], which: str = "best") -> dict[st
     Args and errors are those of `load_variables`, and so is the checkpoint that is taken.
     """
     return json.loads((checkpoint_steps.chosen(directory, which) / "meta" / "metadata").read_text())
-
-
-def _agreed(find: Callable[[], list[str]]) -> list[str]:
-    """What process 0 finds, or the error it ends with, on every process."""
-    if jax.process_count() == 1:
-        return find()
-    from jax.experimental import multihost_utils
-
-    text = b""
-    if jax.process_index() == 0:
-        try:
-            found: dict[str, Any] = {"lines": find()}
-        except (UserError, OSError) as e:
-            found = {"error": str(e)}
-        text = json.dumps(found).encode()
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    sent = np.frombuffer(text.ljust(size), np.uint8)
-    found = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent)).tobytes())
-    if "error" in found:
-        raise UserError(found["error"])
-    return found["lines"]
 
 
 def place(

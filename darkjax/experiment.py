@@ -154,10 +154,13 @@ def _run(
             found = judge.evaluate(
                 config, name, workdir, records, mesh, eval_name, brightness, scored
             )
-    if mode != "train" and chief:
-        if not eval_name:
-            path = collect.write(config, workdir, opened[config.stages[-1]], found, command)
-            print(f"report: {path}")
+    if mode != "train":
+        if not eval_name:  # the others wait: whoever has ended cannot be told of an error
+            last = opened[config.stages[-1]]
+            (path,) = process.by_first(
+                lambda: [str(collect.write(config, workdir, last, found, command))]
+            )
+            say(f"report: {path}")
         say(table(found, time.monotonic() - start))
     return found
 

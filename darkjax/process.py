@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging as std_logging
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -28,24 +29,39 @@ def join(address: str | None = None, count: int | None = None, index: int | None
         jax.distributed.initialize(address, count, index, cluster_detection_method="deactivate")
 
 
+def by_first(find: Callable[[], list[str]]) -> list[str]:
+    """What process 0 finds, or the error it ends with, on every process; they wait for it."""
+    if jax.process_count() == 1:
+        return find()
+    from jax.experimental import multihost_utils
+
+    text, error = b"", None
+    if jax.process_index() == 0:
+        try:
+            found: dict[str, Any] = {"lines": find()}
+        except Exception as e:
+            found, error = {"error": str(e) or type(e).__name__}, e
+        text = json.dumps(found).encode()
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    sent = np.frombuffer(text.ljust(size), np.uint8)
+    found = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(sent)).tobytes())
+    if error is not None:
+        raise error
+    if "error" in found:
+        raise UserError(found["error"])
+    return found["lines"]
+
+
 @contextlib.contextmanager
 def alone(workdir: str) -> Iterator[None]:
     """The workdir locked by process 0; when it cannot be had, every process hears of it."""
-    if jax.process_count() == 1:
-        with lock.held(workdir):
-            yield
-        return
-    from jax.experimental import multihost_utils
-
     with contextlib.ExitStack() as stack:
-        error = None
-        if jax.process_index() == 0:
-            try:
-                stack.enter_context(lock.held(workdir))
-            except UserError as e:
-                error = e
-        if multihost_utils.broadcast_one_to_all(np.asarray(error is not None)):
-            raise error or UserError(f"{workdir}: process 0 could not have it, see its output")
+
+        def take() -> list[str]:
+            stack.enter_context(lock.held(workdir))
+            return []
+
+        by_first(take)
         yield
 
 

@@ -198,7 +198,8 @@ def test_a_program_that_is_stopped_says_so_and_exits_as_clusters_expect(tiny_fol
     assert checkpoint.read_meta(tmp_path / "run/teacher/checkpoints")["step"] == steps[1]
 
 
-def test_two_processes_end_with_the_report_that_one_of_them_writes(tiny_folder, tmp_path):
+def two_programs(tiny_folder, tmp_path, *flags):
+    """What `program` printed and ended with on each of two processes."""
     port = free_port()
     pair = [
         program(
@@ -208,14 +209,26 @@ def test_two_processes_end_with_the_report_that_one_of_them_writes(tiny_folder, 
             "--num_processes=2",
             f"--process_id={i}",
             "--config.teacher.steps=2",
+            *flags,
             log=f"log-{i}",
         )
         for i in range(2)
     ]
-    (code, text), (other, silent) = [finish(*p) for p in pair]
+    return [finish(*p) for p in pair]
+
+
+def test_two_processes_end_with_the_report_that_one_of_them_writes(tiny_folder, tmp_path):
+    (code, text), (other, silent) = two_programs(tiny_folder, tmp_path)
     assert (code, other) == (0, 0), text + silent
-    assert f"report: {tmp_path / 'run/report.html'}" in text and "report: " not in silent
-    assert (tmp_path / "run/report.html").stat().st_size
+    report = tmp_path / "run/report.html"
+    assert f"report: {report}" in text and "report: " not in silent
+    assert report.stat().st_size
+    # Who reads the weights meets damage: the other, which read none, ends with the same line.
+    file = next(p for p in (tmp_path / "run/teacher/checkpoints/2/state").rglob("*") if p.is_file())
+    file.write_bytes(file.read_bytes() + b"x")
+    for code, text in two_programs(tiny_folder, tmp_path, "--mode=report"):
+        (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert code == 2 and "no checkpoint in" in line and "Traceback" not in text
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tiny_folder, tmp_path, monkeypatch):

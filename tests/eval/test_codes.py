@@ -69,5 +69,6 @@ def test_the_linear_layer_does_not_see_where_codes_lie_and_how_large_they_are():
     np.testing.assert_allclose(one.sum(1), 1, rtol=1e-6)
     other = codes.probe(known * 8 - 3, labels, queries * 8 - 3, 3)
     np.testing.assert_allclose(other, one, atol=1e-4)
-    far = codes.probe(known, labels, queries + (0, 0, 1e4, 0), 3)  # exp of it would be infinite
+    # Scores whose exp would be infinite.
+    far = codes.probe(known, labels, queries + np.asarray([0, 0, 1e4, 0]), 3)
     np.testing.assert_allclose(far, np.tile([0.0, 0, 1], (7, 1)), atol=1e-6)

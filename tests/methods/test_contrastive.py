@@ -33,12 +33,26 @@ def step(method, variables, batch):
     return {"loss": value, **aux.metrics}, slope
 
 
-def test_two_blocks_of_a_batch_are_the_views_of_its_clips(made, monkeypatch):
+def six_views():
+    """Three clips, two views of each."""
+    batch = test_contract.clips()
+    more = jnp.asarray(np.random.default_rng(1).integers(0, 60, (2, 4, 16, 16, 3)), jnp.uint8)
+    return {
+        "video": jnp.concatenate([batch["video"], more]),
+        "label": jnp.zeros(6, jnp.int32),
+        "domain": jnp.zeros(6, jnp.int32),
+        "mask": jnp.asarray([1.0, 1, 1, 1, 0, 1]),  # the second clip lacks its second view
+    }
+
+
+@pytest.mark.parametrize(
+    ("batch", "mask"), [(test_contract.clips(), (1.0, 1.0)), (six_views(), (1.0, 0.0, 1.0))]
+)
+def test_two_blocks_of_a_batch_are_the_views_of_its_clips(made, monkeypatch, batch, mask):
     method, variables = made
     monkeypatch.setattr(
         padding.Classifier, "has_rng", lambda *_: False
     )  # nothing is dropped out: the loss is that of the features
-    batch = test_contract.clips()
     numbers, _ = step(method, variables, batch)
     (features, _), _ = method.model.apply(
         {kind: value["features"] for kind, value in variables.items()},
@@ -47,10 +61,12 @@ def test_two_blocks_of_a_batch_are_the_views_of_its_clips(made, monkeypatch):
         mutable=["batch_stats"],
     )
     rows = method.projection.apply({"params": variables["params"]["projection"]}, features)
-    expected = jax.jit(losses.nt_xent)(by_clip(rows, 2), method.config.temperature)
-    assert numbers["loss"] == pytest.approx(float(expected.mean()), rel=1e-4)
+    mask = jnp.asarray(mask)
+    each = jax.jit(losses.nt_xent)(by_clip(rows, 2), method.config.temperature, mask=mask)
+    assert numbers["loss"] == pytest.approx(float(each[mask > 0].mean()), rel=1e-4)
     unit = rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
-    cosines = [float(unit[i] @ unit[i + 2]) for i in range(2)]  # blocks of two clips
+    n = len(mask)  # a block has as many clips
+    cosines = [float(unit[i] @ unit[i + n]) for i in range(n) if mask[i]]
     assert numbers["agreement"] == pytest.approx(np.mean(cosines), rel=1e-4)
 
 
