@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import jax
-
 from darkjax import config as configs
+from darkjax import process
 from darkjax.data import sources, split
 from darkjax.data.records import Records
 from darkjax.errors import UserError
@@ -86,8 +85,11 @@ def draw_sources(config: Any, workdir: str) -> None:
 def _draw(options: dict[str, Any], folder: str, given: bool, field: str) -> None:
     """Render a dataset into a folder. One that is there is only compared with the options, and that
     not where the folder was `given` by the user."""
-    drawn = os.path.exists(os.path.join(folder, "card.json"))
-    if jax.process_index() == 0 and not (drawn and given):
+
+    def render() -> list[str]:
+        drawn = os.path.exists(os.path.join(folder, "card.json"))
+        if drawn and given:
+            return []
         if not drawn:
             print(f"rendering clips into {folder}")
         try:
@@ -95,10 +97,9 @@ def _draw(options: dict[str, Any], folder: str, given: bool, field: str) -> None
         except UserError as e:
             hint = f" ({field}: delete {folder}, or another --workdir)" if drawn else ""
             raise UserError(f"{e}{hint}") from e
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+        return []
 
-        multihost_utils.sync_global_devices("records")
+    process.by_first(render)
 
 
 def told(config: Any, name: str, records: Records) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -223,12 +224,18 @@ def test_two_processes_end_with_the_report_that_one_of_them_writes(tiny_folder, 
     report = tmp_path / "run/report.html"
     assert f"report: {report}" in text and "report: " not in silent
     assert report.stat().st_size
-    # Who reads the weights meets damage: the other, which read none, ends with the same line.
+    # What one of them alone finds out ends both, with the same line: whoever reads the weights
+    # meets damage, whoever would render finds other clips.
     file = next(p for p in (tmp_path / "run/teacher/checkpoints/2/state").rglob("*") if p.is_file())
     file.write_bytes(file.read_bytes() + b"x")
-    for code, text in two_programs(tiny_folder, tmp_path, "--mode=report"):
-        (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
-        assert code == 2 and "no checkpoint in" in line and "Traceback" not in text
+    shutil.copytree(tiny_folder, tmp_path / "run/records")
+    for flags, found in (
+        (["--mode=report"], "no checkpoint in"),
+        (["--config.data.dir=", "--config.data.synthetic.seed=1"], "data.synthetic: delete"),
+    ):
+        for code, text in two_programs(tiny_folder, tmp_path, *flags):
+            (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+            assert code == 2 and found in line and "Traceback" not in text
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tiny_folder, tmp_path, monkeypatch):
