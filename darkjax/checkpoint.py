@@ -274,8 +274,8 @@ def _first_version(folder: pathlib.Path) -> bool:
 
 
 def reader() -> ocp.Checkpointer:
-    """What reads an item in this process alone, of however many: process 0 reads a run's weights
-    for the report when the others have ended, and orbax's own reader would wait for them."""
+    """What reads an item in this process alone, of however many: orbax's own waits for all of them,
+    and only process 0 reads a run's weights for its report."""
     here = jax.process_index()
     one = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here})
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=one)
